@@ -1,0 +1,49 @@
+//! What a decision names and gets to read. Source: books.md, "Deciding"; architecture.md, "The one flow".
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::ids::Seq;
+use crate::transition::{DocumentKey, Mark, OnceKey};
+
+/// What to read before deciding.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Needs {
+    /// Documents.
+    pub documents: Vec<DocumentKey>,
+    /// Once keys to look up now. A transition that consumes no token must look its own up here, since no spent
+    /// token would betray a replay.
+    pub once: Vec<OnceKey>,
+    /// Marks to look up; `until` does not matter.
+    pub marks: Vec<Mark>,
+}
+
+/// A document as it was read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Document {
+    /// The sequence number of its last write.
+    pub version: Seq,
+    /// Its content.
+    pub value: Arc<[u8]>,
+}
+
+/// What was read, and when.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Facts {
+    /// Everything up to this sequence number is in it.
+    pub as_of: Seq,
+    /// The documents that exist.
+    pub documents: HashMap<DocumentKey, Document>,
+    /// The once keys that are taken, with the record that took them.
+    pub once: HashMap<OnceKey, Seq>,
+    /// Which of the marks asked for are set.
+    pub marked: Vec<[u8; 16]>,
+}
+
+impl Facts {
+    /// The content of a document, if it exists.
+    #[must_use]
+    pub fn document(&self, key: &DocumentKey) -> Option<&[u8]> {
+        self.documents.get(key).map(|d| &*d.value)
+    }
+}
