@@ -1,0 +1,80 @@
+//! The one flow: open, needs, load, decide, commit, reply. A rail gives these phases as pure functions; the shell runs
+//! them. Source: architecture.md, "The one flow"; books.md, "Deciding".
+
+use florin_books::{Facts, Needs, Record, Rejected, Timestamp, Transition};
+use florin_crypto::entropy::Entropy;
+
+use crate::refusal::Refusal;
+
+/// The name of a step: it stands in the path `/v1/{rail}/{step}` and in the cause.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StepName {
+    /// The rail.
+    pub rail: &'static str,
+    /// The step.
+    pub step: &'static str,
+}
+
+/// Time and chance, as arguments.
+pub struct Moment<'a> {
+    /// The clock, when the decision is made. Deadlines are also tested by the lane, against lane time.
+    pub now: Timestamp,
+    /// Randomness.
+    pub entropy: &'a mut dyn Entropy,
+}
+
+/// What a step decides.
+#[derive(Debug)]
+pub enum Decision {
+    /// Yes.
+    Apply(Transition),
+    /// A verdict that is recorded, so that it can be signed: no, and it stays no.
+    Deny(Transition),
+    /// Nothing changes.
+    Answer(Vec<u8>),
+    /// Unsigned, unrecorded; the same bytes may succeed later.
+    Refuse(Refusal),
+}
+
+/// A step of a rail, in the role that answers.
+pub trait Step: Send + Sync {
+    /// The request, read strictly and decrypted.
+    type Opened: Send + Sync;
+
+    /// Its name.
+    fn name(&self) -> StepName;
+
+    /// Reads strictly, decrypts, checks what needs no facts.
+    ///
+    /// # Errors
+    /// Before the asker is known every failure is `bad-request` (G9).
+    fn open(&self, body: &[u8], now: Timestamp) -> Result<Self::Opened, Refusal>;
+
+    /// What to read.
+    fn needs(&self, opened: &Self::Opened) -> Needs;
+
+    /// Decides. The shell fills in the transition's cause and `as_of`.
+    fn decide(&self, opened: &Self::Opened, facts: &Facts, moment: &mut Moment<'_>) -> Decision;
+
+    /// Decides again, knowing what did not hold when the lane tried: a dead token, a deadline, a balance.
+    fn decide_refused(
+        &self,
+        opened: &Self::Opened,
+        facts: &Facts,
+        why: &Rejected,
+        moment: &mut Moment<'_>,
+    ) -> Decision;
+
+    /// The reply: a function of the record and of the request that asks for it, so a repeated request gets the same
+    /// bytes. Nothing is signed or sealed that was not committed first.
+    ///
+    /// # Errors
+    /// Where the record no longer holds its seed.
+    fn reply(&self, opened: &Self::Opened, record: &Record) -> Result<Vec<u8>, Refusal>;
+
+    /// Whether a request with another digest may have the reply of the record that took its once key (a `reissue`
+    /// step: a lost reply asked for under a new reply key; a payment that was voided).
+    fn may_reissue(&self, _opened: &Self::Opened, _record: &Record, _facts: &Facts) -> bool {
+        false
+    }
+}
