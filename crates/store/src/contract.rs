@@ -1,0 +1,159 @@
+//! What every store does for a lane: append, fold in, read. Source: books.md, "Lanes and stores".
+
+use std::path::Path;
+use std::sync::Arc;
+
+use florin_books::{DocumentKey, DocumentKind, Entry, Facts, LaneId, Needs, OnceKey, Record, Seq, Timestamp};
+use florin_crypto::Digest;
+
+/// Who writes now: an older owner is fenced off.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Fence(pub u64);
+
+/// A process that wants to write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OwnerId(pub [u8; 16]);
+
+/// What a lane takes up again.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The right to append.
+    pub fence: Fence,
+    /// The last folded checkpoint.
+    pub checkpoint: Option<Vec<u8>>,
+    /// The last record that is stored; those after the checkpoint are taken up with [`Reads::read`].
+    pub last: Seq,
+    /// The books' chain at the last record, as it was stored; none where nothing is stored.
+    pub chain: Option<Digest>,
+    /// What the store is called in messages.
+    pub name: String,
+}
+
+/// A document as a fold leaves it: its version, and its content unless it was removed.
+pub type FoldedDocument = (DocumentKey, Seq, Option<Arc<[u8]>>);
+
+/// A document as it is stored: its version and its content.
+pub type StoredDocument = (DocumentKey, Seq, Arc<[u8]>);
+
+/// A snapshot of a finished batch, to be folded into the store's tables.
+#[derive(Clone, Debug)]
+pub struct Folded {
+    /// Everything up to here is in it.
+    pub seq: Seq,
+    /// Lane time; marks that ended before it may go.
+    pub time: Timestamp,
+    /// The lane's checkpoint at that record.
+    pub checkpoint: Vec<u8>,
+    /// Documents written since the last fold: version, and content unless removed.
+    pub documents: Vec<FoldedDocument>,
+    /// Once keys taken since the last fold.
+    pub once: Vec<(OnceKey, Seq)>,
+    /// Marks set since the last fold.
+    pub marks: Vec<(DocumentKind, [u8; 16], Timestamp)>,
+}
+
+/// What a store can answer with.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else writes now: stop, reload.
+    #[error("another process has taken over these books")]
+    Fenced,
+    /// Not applied; the same call may succeed.
+    #[error("the store is busy")]
+    Retry,
+    /// There is not enough room on the disk; nothing was applied.
+    #[error("not enough free space on the disk")]
+    Full,
+    /// Applied or not: read the sequence, then decide.
+    #[error("it is not known whether the batch was stored")]
+    Unknown,
+    /// The lock on the directory is held by another process.
+    #[error("another process is using {0}")]
+    Busy(String),
+    /// What is on the disk does not verify; it names the file and what is wrong.
+    #[error("{file} is damaged: {why}")]
+    Damaged {
+        /// Which file.
+        file: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// The files are of another program, format, lane or key.
+    #[error("{file} does not belong to these books: {why}")]
+    Foreign {
+        /// Which file.
+        file: String,
+        /// What differs.
+        why: &'static str,
+    },
+    /// Anything else: stop serving.
+    #[error("{file}: {error}")]
+    Fatal {
+        /// Which file.
+        file: String,
+        /// What the system said.
+        error: String,
+    },
+}
+
+/// One writer, fenced.
+pub trait Log: Send {
+    /// Takes the lane over and gives what is needed to rebuild it.
+    ///
+    /// # Errors
+    /// `Busy`, `Damaged`, `Foreign`, `Fatal`.
+    fn acquire(&mut self, lane: LaneId, me: OwnerId) -> Result<Recovered, StoreError>;
+
+    /// Whether there is room for another batch; asked before anything is applied.
+    ///
+    /// # Errors
+    /// `Full`, `Fatal`.
+    fn has_room(&mut self) -> Result<(), StoreError>;
+
+    /// Makes a batch durable, in every copy, and folds in what is given. When it returns, it is on the disk. A batch
+    /// without entries only folds. After any error the caller stops: whether the batch is stored is found out at the
+    /// next start.
+    ///
+    /// # Errors
+    /// `Fenced`, `Unknown`, `Fatal`.
+    fn append(
+        &mut self,
+        fence: Fence,
+        first: Seq,
+        entries: &[Entry],
+        fold: Option<&Folded>,
+    ) -> Result<(), StoreError>;
+}
+
+/// Any thread, also while an append is in fsync. Sees what is folded, and the records.
+pub trait Reads: Send + Sync {
+    /// Loads what is folded of the things named; `as_of` is the last folded record.
+    ///
+    /// # Errors
+    /// `Retry`, `Damaged`, `Fatal`.
+    fn load(&self, needs: &Needs) -> Result<Facts, StoreError>;
+
+    /// All folded documents of a kind.
+    ///
+    /// # Errors
+    /// `Retry`, `Damaged`, `Fatal`.
+    fn scan(&self, kind: DocumentKind) -> Result<Vec<StoredDocument>, StoreError>;
+
+    /// Durable records from a sequence number on, at most so many.
+    ///
+    /// # Errors
+    /// `Retry`, `Damaged`, `Fatal`.
+    fn read(&self, from: Seq, max: usize) -> Result<Vec<Record>, StoreError>;
+
+    /// Writes a consistent copy of the books into an empty directory.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    fn backup(&self, to: &Path) -> Result<(), StoreError>;
+
+    /// Checks every stored byte of every copy, however old.
+    ///
+    /// # Errors
+    /// `Retry`, `Damaged`, `Fatal`.
+    fn verify(&self) -> Result<(), StoreError>;
+}

@@ -1,0 +1,348 @@
+//! The handle on a lane's books: commit, load, read. Any thread, with or without an async runtime.
+//! Source: books.md, "Lanes and stores".
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use florin_books::{
+    Audit, AuditReport, Clock, Document, DocumentKey, DocumentKind, Facts, Lane, LaneSpec, Needs, Record,
+    Rejected, Seq, Transition, Written,
+};
+
+use crate::contract::{FoldedDocument, Log, OwnerId, Reads, StoreError};
+use crate::writer::{Job, Reply, Shared, Writer};
+
+/// How the writer works.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// At most so many transitions in one batch.
+    pub batch_max: usize,
+    /// Fold after so many records.
+    pub fold_every: u64,
+    /// At most so many transitions wait; more are refused as `Overloaded`.
+    pub queue_max: usize,
+    /// So many of the latest records stay in memory.
+    pub recent_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { batch_max: 512, fold_every: 4096, queue_max: 8192, recent_max: 4096 }
+    }
+}
+
+/// Why a transition was not committed, as far as is known.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The lane refused it; nothing has changed.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// There is not enough room on the disk; nothing has changed.
+    #[error("not enough free space on the disk")]
+    Full,
+    /// Too many wait already; nothing has changed.
+    #[error("too many requests are waiting")]
+    Overloaded,
+    /// The outcome is not known, and the process must stop: the next start finds out.
+    #[error("the books have stopped; the outcome is not known yet")]
+    Stopped,
+}
+
+/// What is called with the outcome of a commit, on the writer's thread: it must be quick and must not wait.
+pub type Answer = Box<dyn FnOnce(Result<Arc<Record>, CommitError>) + Send>;
+
+/// A handle on the books of one lane.
+#[derive(Clone)]
+pub struct Books {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    jobs: Option<SyncSender<Job>>,
+    shared: Arc<Shared>,
+    reads: Arc<dyn Reads>,
+    spec: LaneSpec,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Without a sender the writer ends, as after a crash: nothing is folded, nothing more is written.
+        self.jobs = None;
+        self.join();
+    }
+}
+
+impl Inner {
+    fn join(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread.filter(|t| t.thread().id() != thread::current().id()) {
+            // A writer that panicked has answered everybody with `Stopped`.
+            let _ = thread.join();
+        }
+    }
+
+    fn send(&self, job: Job) -> Result<(), CommitError> {
+        let jobs = self.jobs.as_ref().ok_or(CommitError::Stopped)?;
+        jobs.send(job).map_err(|_| CommitError::Stopped)
+    }
+}
+
+/// How often a reader asks again while a batch is on its way to the disk, and how long it waits between.
+const LOAD_TRIES: u32 = 20_000;
+const LOAD_PAUSE: Duration = Duration::from_micros(250);
+/// How many records the audit takes at a time.
+const AUDIT_CHUNK: usize = 1024;
+
+impl Books {
+    /// Takes the lane over, rebuilds it from its checkpoint and the records after it, and starts the writer thread.
+    ///
+    /// # Errors
+    /// Those of the store; `Damaged` where the records do not follow from each other.
+    pub fn start(
+        log: Box<dyn Log>,
+        reads: Arc<dyn Reads>,
+        spec: LaneSpec,
+        me: OwnerId,
+        clock: Arc<dyn Clock>,
+        options: &Options,
+    ) -> Result<Self, StoreError> {
+        let writer = Writer::recover(log, &*reads, spec.clone(), me, clock, options)?;
+        let shared = writer.shared();
+        let (jobs, queue) = sync_channel(options.queue_max.max(1));
+        let name = format!("books-{}", spec.lane.0);
+        let thread = thread::Builder::new()
+            .name(name.clone())
+            .spawn(move || writer.run(&queue))
+            .map_err(|e| StoreError::Fatal { file: name, error: e.to_string() })?;
+        let thread = Mutex::new(Some(thread));
+        Ok(Self { inner: Arc::new(Inner { jobs: Some(jobs), shared, reads, spec, thread }) })
+    }
+
+    /// Queues a transition; `answer` is called once, when the outcome is durable. It never blocks: where the queue is
+    /// full, `Overloaded` is answered at once.
+    pub fn submit(&self, transition: Transition, answer: Answer) {
+        let reply = Reply::new(answer);
+        let shared = &self.inner.shared;
+        let (Some(jobs), false) = (&self.inner.jobs, shared.stopped.load(Ordering::SeqCst)) else {
+            return reply.give(Err(CommitError::Stopped));
+        };
+        // A job that is lost otherwise answers `Stopped` by itself.
+        if let Err(TrySendError::Full(Job::Commit(_, reply))) =
+            jobs.try_send(Job::Commit(Box::new(transition), reply))
+        {
+            reply.give(Err(CommitError::Overloaded));
+        }
+    }
+
+    /// Commits a transition and waits for the outcome. Not from within an answer, a view or a listener.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub fn commit(&self, transition: Transition) -> Result<Arc<Record>, CommitError> {
+        let (send, receive) = sync_channel(1);
+        let answer: Answer = Box::new(move |result| drop(send.send(result)));
+        self.submit(transition, answer);
+        receive.recv().unwrap_or(Err(CommitError::Stopped))
+    }
+
+    /// Reads what is durable of the things named. A document may be newer than `as_of`; who builds on it is then
+    /// refused as `Moved` and reads again.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn load(&self, needs: &Needs) -> Result<Facts, StoreError> {
+        for _ in 0..LOAD_TRIES {
+            let (mut facts, rest) = self.look_up(needs);
+            if rest.documents.is_empty() && rest.once.is_empty() && rest.marks.is_empty() {
+                return Ok(facts);
+            }
+            let folded = self.inner.reads.load(&rest)?;
+            let durable = self.durable();
+            let ahead = folded.documents.values().map(|d| d.version).chain(folded.once.values().copied());
+            // A batch that is in one copy only is not durable yet: nobody may see it.
+            if ahead.max().is_some_and(|newest| newest > durable) {
+                thread::sleep(LOAD_PAUSE);
+                continue;
+            }
+            facts.documents.extend(folded.documents);
+            facts.once.extend(folded.once);
+            facts.marked.extend(folded.marked);
+            return Ok(facts);
+        }
+        Err(StoreError::Retry)
+    }
+
+    /// What the published overlay knows, and what is left to look up in the store's tables.
+    fn look_up(&self, needs: &Needs) -> (Facts, Needs) {
+        let view = self.inner.shared.published.read();
+        let mut facts = Facts { as_of: view.durable, ..Facts::default() };
+        let mut rest = Needs::default();
+        for key in &needs.documents {
+            match view.overlay.document(key) {
+                Some((version, Some(value))) => {
+                    let document = Document { version: *version, value: Arc::clone(value) };
+                    facts.documents.insert(*key, document);
+                }
+                Some((_, None)) => {}
+                None => rest.documents.push(*key),
+            }
+        }
+        for key in &needs.once {
+            match view.overlay.once(key) {
+                Some((seq, _)) => drop(facts.once.insert(*key, seq)),
+                None => rest.once.push(*key),
+            }
+        }
+        for mark in &needs.marks {
+            if view.overlay.is_marked(mark.kind, mark.id) {
+                facts.marked.push(mark.id);
+            } else {
+                rest.marks.push(*mark);
+            }
+        }
+        (facts, rest)
+    }
+
+    /// All documents of a kind, in order of their ids.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn scan(&self, kind: DocumentKind) -> Result<Vec<(DocumentKey, Document)>, StoreError> {
+        // The overlay first: what is folded in between is then newer, and the newer version counts.
+        let unfolded: Vec<FoldedDocument> = {
+            let view = self.inner.shared.published.read();
+            let written = view.overlay.unfolded().documents.iter().filter(|(key, _)| key.kind == kind);
+            written.map(|(key, (seq, value))| (*key, *seq, value.clone())).collect()
+        };
+        let mut found: BTreeMap<DocumentKey, Written> = BTreeMap::new();
+        let folded = self.inner.reads.scan(kind)?;
+        for (key, seq, value) in folded.into_iter().map(|(k, s, v)| (k, s, Some(v))).chain(unfolded) {
+            let newest = found.entry(key).or_insert((Seq(0), None));
+            if seq >= newest.0 {
+                *newest = (seq, value);
+            }
+        }
+        let there = found
+            .into_iter()
+            .filter_map(|(key, (version, value))| value.map(|value| (key, Document { version, value })));
+        Ok(there.collect())
+    }
+
+    /// A durable record; none where there is none of that number yet.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn record(&self, seq: Seq) -> Result<Option<Arc<Record>>, StoreError> {
+        {
+            let view = self.inner.shared.published.read();
+            if seq > view.durable || seq == Seq(0) {
+                return Ok(None);
+            }
+            if let Some(record) = view.recent(seq) {
+                return Ok(Some(record));
+            }
+        }
+        Ok(self.inner.reads.read(seq, 1)?.into_iter().find(|r| r.core.seq == seq).map(Arc::new))
+    }
+
+    /// Durable records from a sequence number on, in order, at most so many.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn read(&self, from: Seq, max: usize) -> Result<Vec<Record>, StoreError> {
+        let durable = self.durable();
+        let mut records = self.inner.reads.read(from, max)?;
+        records.retain(|r| r.core.seq <= durable);
+        Ok(records)
+    }
+
+    /// Looks at the lane between two batches, that is, at durable state, on the writer's thread. It waits its turn, and
+    /// every commit waits for it meanwhile.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub fn view<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Lane) -> T + Send + 'static,
+    ) -> Result<T, CommitError> {
+        if self.inner.shared.stopped.load(Ordering::SeqCst) {
+            return Err(CommitError::Stopped);
+        }
+        let (send, receive) = sync_channel(1);
+        self.inner.send(Job::Look(Box::new(move |lane| drop(send.send(lane.map(look))))))?;
+        receive.recv().ok().flatten().ok_or(CommitError::Stopped)
+    }
+
+    /// The last durable record.
+    #[must_use]
+    pub fn durable(&self) -> Seq {
+        self.inner.shared.published.read().durable
+    }
+
+    /// What the lane is made for.
+    #[must_use]
+    pub fn spec(&self) -> &LaneSpec {
+        &self.inner.spec
+    }
+
+    /// Calls `listener` with the last durable record after each batch that put something into the outbox, on the
+    /// writer's thread: it must be quick and must not wait.
+    pub fn subscribe(&self, listener: impl Fn(Seq) + Send + Sync + 'static) {
+        self.inner.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(listener));
+    }
+
+    /// Waits until a record after `since` is durable, or the time is over; gives the last durable record.
+    #[must_use]
+    pub fn wait_change(&self, since: Seq, limit: Duration) -> Seq {
+        self.inner.shared.published.wait(since, limit)
+    }
+
+    /// Checks every stored byte of every copy, redoes the whole journal and compares it with the books.
+    ///
+    /// # Errors
+    /// Those of the store; `Damaged` names the file. `Unknown` where the books have stopped.
+    pub fn audit(&self) -> Result<AuditReport, StoreError> {
+        self.inner.reads.verify()?;
+        let books = self.view(Lane::clone).map_err(|_| StoreError::Unknown)?;
+        let mut audit = Audit::new(self.inner.spec.clone());
+        let mut next = Seq(1);
+        while next <= books.seq() {
+            let records = self.read(next, AUDIT_CHUNK)?;
+            let Some(last) = records.last().map(|r| r.core.seq) else { break };
+            records.iter().filter(|r| r.core.seq <= books.seq()).for_each(|r| audit.absorb(r));
+            next = last.next();
+        }
+        Ok(audit.finish(&books))
+    }
+
+    /// Writes a consistent copy of the books into an empty directory.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        self.inner.reads.backup(to)
+    }
+
+    /// Whether the store failed: the process must stop and start again.
+    #[must_use]
+    pub fn is_failed(&self) -> bool {
+        self.inner.shared.failed.load(Ordering::SeqCst)
+    }
+
+    /// Commits what is queued, folds, ends the writer and lets go of the store. Other handles are then stopped too.
+    ///
+    /// # Errors
+    /// `Stopped` where the books had failed.
+    pub fn stop(self) -> Result<(), CommitError> {
+        // Where the writer has ended already there is nobody to tell.
+        let _ = self.inner.send(Job::Stop);
+        self.inner.join();
+        if self.is_failed() { Err(CommitError::Stopped) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,440 @@
+//! The memory store: a simulated disk with seeded faults, for tests, simulation and model checking.
+//! Source: books.md, "Lanes and stores" (lost, torn and unsynced writes, errors, fencing).
+//!
+//! Two append-only files: the journal (a frame for each batch) and the folds (a frame for each fold). A frame reaches
+//! the disk in several writes and a sync; a crash keeps what was synced and, by the seed, any part of the rest.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use florin_books::{
+    Document, DocumentKey, DocumentKind, Entry, Facts, LaneId, Needs, OnceKey, Record, Seq, Timestamp,
+};
+use florin_crypto::{Digest, digest};
+use minicbor::{Decode, Encode};
+
+use crate::contract::{Fence, Folded, Log, OwnerId, Reads, Recovered, StoreError, StoredDocument};
+
+/// What happens at a write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Crash {
+    /// The power goes: what was not synced is lost, kept or torn, as the seed says.
+    Power {
+        /// Decides what is kept.
+        seed: u64,
+    },
+    /// The write, or sync, ends in an error.
+    Error,
+}
+
+/// A store in memory. Clones share the disk: drop the books, [`MemoryStore::restart`], and take it up again.
+#[derive(Clone)]
+pub struct MemoryStore {
+    disk: Arc<Mutex<Disk>>,
+}
+
+#[derive(Default)]
+struct Disk {
+    journal: File,
+    folds: File,
+    writes: u64,
+    crash: Option<(u64, Crash)>,
+    down: bool,
+    full: bool,
+    fence: u64,
+    lane: Option<LaneId>,
+    tables: Tables,
+}
+
+/// What a reader sees: exactly what the files hold.
+#[derive(Default)]
+struct Tables {
+    records: Vec<Record>,
+    chain: Option<Digest>,
+    checkpoint: Option<(Seq, Vec<u8>)>,
+    documents: BTreeMap<DocumentKey, (Seq, Arc<[u8]>)>,
+    once: BTreeMap<OnceKey, Seq>,
+    marks: BTreeMap<(DocumentKind, [u8; 16]), Timestamp>,
+}
+
+#[derive(Default, Clone)]
+struct File {
+    synced: Vec<u8>,
+    /// Writes since the last sync, in order.
+    pending: Vec<Vec<u8>>,
+}
+
+/// Bytes of one simulated write.
+const WRITE_BYTES: usize = 512;
+const CHECKSUM: usize = 32;
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct BatchFrame {
+    #[n(0)]
+    first: Seq,
+    #[n(1)]
+    chain: Digest,
+    #[n(2)]
+    records: Vec<Record>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct FoldFrame {
+    #[n(0)]
+    seq: Seq,
+    #[n(1)]
+    time: Timestamp,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    checkpoint: Vec<u8>,
+    #[n(3)]
+    documents: Vec<DocumentFrame>,
+    #[n(4)]
+    once: Vec<(OnceKey, Seq)>,
+    #[n(5)]
+    marks: Vec<(DocumentKind, minicbor::bytes::ByteArray<16>, Timestamp)>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct DocumentFrame {
+    #[n(0)]
+    key: DocumentKey,
+    #[n(1)]
+    seq: Seq,
+    #[cbor(n(2), with = "florin_books::codec::optional_bytes")]
+    value: Option<Vec<u8>>,
+}
+
+impl FoldFrame {
+    fn of(fold: &Folded) -> Self {
+        let documents = fold.documents.iter().map(|(key, seq, value)| DocumentFrame {
+            key: *key,
+            seq: *seq,
+            value: value.as_deref().map(<[u8]>::to_vec),
+        });
+        Self {
+            seq: fold.seq,
+            time: fold.time,
+            checkpoint: fold.checkpoint.clone(),
+            documents: documents.collect(),
+            once: fold.once.clone(),
+            marks: fold.marks.iter().map(|(k, id, until)| (*k, (*id).into(), *until)).collect(),
+        }
+    }
+}
+
+impl Tables {
+    fn take_batch(&mut self, frame: BatchFrame) -> bool {
+        if frame.first.0 != self.last().0.saturating_add(1) {
+            return false;
+        }
+        self.chain = Some(frame.chain);
+        self.records.extend(frame.records);
+        true
+    }
+
+    fn take_fold(&mut self, frame: FoldFrame) {
+        for d in frame.documents {
+            match d.value {
+                Some(value) => drop(self.documents.insert(d.key, (d.seq, value.into()))),
+                None => drop(self.documents.remove(&d.key)),
+            }
+        }
+        self.once.extend(frame.once);
+        self.marks.extend(frame.marks.into_iter().map(|(k, id, until)| ((k, id.into()), until)));
+        self.marks.retain(|_, until| *until >= frame.time);
+        self.checkpoint = Some((frame.seq, frame.checkpoint));
+    }
+
+    fn last(&self) -> Seq {
+        self.records.last().map_or(Seq(0), |r| r.core.seq)
+    }
+}
+
+/// length, payload, digest.
+fn frame(payload: &[u8]) -> Vec<u8> {
+    let mut out = u64::try_from(payload.len()).unwrap_or(u64::MAX).to_be_bytes().to_vec();
+    out.extend_from_slice(payload);
+    out.extend_from_slice(digest("florin/v1/store/memory", &[payload]).as_ref());
+    out
+}
+
+/// The frame at the beginning, if it is whole, and what follows.
+fn unframe(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (head, rest) = bytes.split_first_chunk::<8>()?;
+    let len = usize::try_from(u64::from_be_bytes(*head)).ok()?;
+    let (payload, rest) = rest.split_at_checked(len)?;
+    let (sum, rest) = rest.split_at_checked(CHECKSUM)?;
+    (digest("florin/v1/store/memory", &[payload]).as_ref() == sum).then_some((payload, rest))
+}
+
+impl File {
+    /// What is left after the power went: each pending write is there whole, torn or not at all.
+    fn settle(&mut self, seed: u64) {
+        for (i, write) in std::mem::take(&mut self.pending).into_iter().enumerate() {
+            let dice = digest("florin/v1/store/dice", &[&seed.to_be_bytes(), &i.to_be_bytes()]).short();
+            let [kind, part, ..] = dice;
+            let len = write.len();
+            let kept = len.saturating_mul(usize::from(part)).checked_div(256).unwrap_or(0);
+            match kind % 4 {
+                0 => self.synced.extend_from_slice(&write),
+                1 => self.synced.extend_from_slice(write.get(..kept).unwrap_or(&write)),
+                // A later write can be on the disk although an earlier one is not: there it reads as zeros.
+                2 => self.synced.resize(self.synced.len().saturating_add(len), 0),
+                _ => {}
+            }
+        }
+    }
+
+    fn sync(&mut self) {
+        for write in std::mem::take(&mut self.pending) {
+            self.synced.extend_from_slice(&write);
+        }
+    }
+}
+
+impl Disk {
+    fn fatal(error: &str) -> StoreError {
+        StoreError::Fatal { file: "memory".into(), error: error.into() }
+    }
+
+    fn check_up(&self) -> Result<(), StoreError> {
+        if self.down { Err(Self::fatal("the disk is down")) } else { Ok(()) }
+    }
+
+    /// Counts a write or sync, and lets happen what was asked for.
+    fn step(&mut self) -> Result<(), StoreError> {
+        self.check_up()?;
+        self.writes = self.writes.saturating_add(1);
+        match self.crash {
+            Some((at, Crash::Power { seed })) if at == self.writes => {
+                self.journal.settle(seed);
+                self.folds.settle(seed.rotate_left(32));
+                self.down = true;
+                Err(Self::fatal("the power went"))
+            }
+            Some((at, Crash::Error)) if at == self.writes => Err(Self::fatal("input/output error")),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&mut self, which: fn(&mut Self) -> &mut File, bytes: &[u8]) -> Result<(), StoreError> {
+        for piece in bytes.chunks(WRITE_BYTES) {
+            which(self).pending.push(piece.to_vec());
+            self.step()?;
+        }
+        self.step()?;
+        which(self).sync();
+        Ok(())
+    }
+
+    fn append(&mut self, first: Seq, entries: &[Entry], fold: Option<&Folded>) -> Result<(), StoreError> {
+        self.check_up()?;
+        if first != self.tables.last().next() {
+            return Err(Self::fatal("the batch does not follow"));
+        }
+        if let Some(last) = entries.last() {
+            let records = entries.iter().map(|e| e.record.clone()).collect();
+            let batch = BatchFrame { first, chain: last.chain, records };
+            self.write(|d| &mut d.journal, &frame(&florin_crypto::encode(&batch)))?;
+            self.tables.take_batch(batch);
+        }
+        if let Some(fold) = fold {
+            let fold = FoldFrame::of(fold);
+            self.write(|d| &mut d.folds, &frame(&florin_crypto::encode(&fold)))?;
+            self.tables.take_fold(fold);
+        }
+        Ok(())
+    }
+
+    /// Reads the files from the beginning and cuts off what is not whole.
+    fn rebuild(&mut self) {
+        let mut tables = Tables::default();
+        let mut rest = self.journal.synced.as_slice();
+        while let Some((payload, next)) = unframe(rest) {
+            let Ok(batch) = minicbor::decode::<BatchFrame>(payload) else { break };
+            if !tables.take_batch(batch) {
+                break;
+            }
+            rest = next;
+        }
+        let journal = self.journal.synced.len().saturating_sub(rest.len());
+        let mut rest = self.folds.synced.as_slice();
+        while let Some((payload, next)) = unframe(rest) {
+            let Ok(fold) = minicbor::decode::<FoldFrame>(payload) else { break };
+            if fold.seq > tables.last() {
+                break;
+            }
+            tables.take_fold(fold);
+            rest = next;
+        }
+        let folds = self.folds.synced.len().saturating_sub(rest.len());
+        self.journal.synced.truncate(journal);
+        self.folds.synced.truncate(folds);
+        self.tables = tables;
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { disk: Arc::default() }
+    }
+
+    /// The two halves that [`crate::Books::start`] takes.
+    #[must_use]
+    pub fn split(&self) -> (Box<dyn Log>, Arc<dyn Reads>) {
+        (Box::new(self.clone()), Arc::new(self.clone()))
+    }
+
+    /// Lets something happen at the n-th write from the beginning of the store (the first is 1); see
+    /// [`MemoryStore::writes`].
+    pub fn crash_at(&self, write: u64, what: Crash) {
+        self.lock().crash = Some((write, what));
+    }
+
+    /// How many writes and syncs there were.
+    #[must_use]
+    pub fn writes(&self) -> u64 {
+        self.lock().writes
+    }
+
+    /// Says from now on whether the disk is full.
+    pub fn set_full(&self, full: bool) {
+        self.lock().full = full;
+    }
+
+    /// Starts the machine again: what was never synced is decided by `seed`, torn ends are cut off, faults are over.
+    pub fn restart(&self, seed: u64) {
+        let mut disk = self.lock();
+        disk.journal.settle(seed);
+        disk.folds.settle(seed.rotate_left(32));
+        disk.crash = None;
+        disk.down = false;
+        disk.full = false;
+        disk.rebuild();
+    }
+
+    /// Takes up what [`Reads::backup`] wrote.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    pub fn from_backup(dir: &Path) -> Result<Self, StoreError> {
+        let store = Self::new();
+        {
+            let mut disk = store.lock();
+            disk.journal.synced = std::fs::read(dir.join("journal")).map_err(|e| fatal(dir, &e))?;
+            disk.folds.synced = std::fs::read(dir.join("folds")).map_err(|e| fatal(dir, &e))?;
+            disk.rebuild();
+        }
+        Ok(store)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn fatal(file: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Fatal { file: file.display().to_string(), error: error.to_string() }
+}
+
+impl Log for MemoryStore {
+    fn acquire(&mut self, lane: LaneId, _: OwnerId) -> Result<Recovered, StoreError> {
+        let mut disk = self.lock();
+        disk.check_up()?;
+        if disk.lane.is_some_and(|l| l != lane) {
+            return Err(StoreError::Foreign { file: "memory".into(), why: "another lane" });
+        }
+        disk.lane = Some(lane);
+        disk.fence = disk.fence.saturating_add(1);
+        Ok(Recovered {
+            fence: Fence(disk.fence),
+            checkpoint: disk.tables.checkpoint.as_ref().map(|(_, bytes)| bytes.clone()),
+            last: disk.tables.last(),
+            chain: disk.tables.chain,
+            name: "memory".into(),
+        })
+    }
+
+    fn has_room(&mut self) -> Result<(), StoreError> {
+        let disk = self.lock();
+        disk.check_up()?;
+        if disk.full { Err(StoreError::Full) } else { Ok(()) }
+    }
+
+    fn append(
+        &mut self,
+        fence: Fence,
+        first: Seq,
+        entries: &[Entry],
+        fold: Option<&Folded>,
+    ) -> Result<(), StoreError> {
+        let mut disk = self.lock();
+        if fence.0 != disk.fence {
+            return Err(StoreError::Fenced);
+        }
+        disk.append(first, entries, fold)
+    }
+}
+
+impl Reads for MemoryStore {
+    fn load(&self, needs: &Needs) -> Result<Facts, StoreError> {
+        let disk = self.lock();
+        disk.check_up()?;
+        let tables = &disk.tables;
+        let as_of = tables.checkpoint.as_ref().map_or(Seq(0), |(seq, _)| *seq);
+        let documents = needs.documents.iter().filter_map(|key| {
+            let (version, value) = tables.documents.get(key)?;
+            Some((*key, Document { version: *version, value: Arc::clone(value) }))
+        });
+        let marked = needs.marks.iter().filter(|m| tables.marks.contains_key(&(m.kind, m.id))).map(|m| m.id);
+        let once = needs.once.iter().filter_map(|k| Some((*k, *tables.once.get(k)?)));
+        Ok(Facts { as_of, documents: documents.collect(), once: once.collect(), marked: marked.collect() })
+    }
+
+    fn scan(&self, kind: DocumentKind) -> Result<Vec<StoredDocument>, StoreError> {
+        let disk = self.lock();
+        disk.check_up()?;
+        let of_kind = disk.tables.documents.iter().filter(|(key, _)| key.kind == kind);
+        Ok(of_kind.map(|(key, (seq, value))| (*key, *seq, Arc::clone(value))).collect())
+    }
+
+    fn read(&self, from: Seq, max: usize) -> Result<Vec<Record>, StoreError> {
+        let disk = self.lock();
+        disk.check_up()?;
+        let skip = usize::try_from(from.0.saturating_sub(1)).unwrap_or(usize::MAX);
+        Ok(disk.tables.records.iter().skip(skip).take(max).cloned().collect())
+    }
+
+    fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        let disk = self.lock();
+        disk.check_up()?;
+        std::fs::create_dir_all(to).map_err(|e| fatal(to, &e))?;
+        std::fs::write(to.join("journal"), &disk.journal.synced).map_err(|e| fatal(to, &e))?;
+        std::fs::write(to.join("folds"), &disk.folds.synced).map_err(|e| fatal(to, &e))
+    }
+
+    fn verify(&self) -> Result<(), StoreError> {
+        let disk = self.lock();
+        disk.check_up()?;
+        let mut rest = disk.journal.synced.as_slice();
+        while let Some((_, next)) = unframe(rest) {
+            rest = next;
+        }
+        if rest.is_empty() {
+            return Ok(());
+        }
+        Err(StoreError::Damaged { file: "memory".into(), why: "a frame does not verify" })
+    }
+}

@@ -1,0 +1,88 @@
+//! What readers see of a lane: only what is durable. Source: books.md, "Lanes and stores".
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
+
+use florin_books::{Overlay, Record, Seq};
+
+/// The durable state that is not in the store's tables yet, and the latest records.
+pub(crate) struct View {
+    /// The last durable record.
+    pub(crate) durable: Seq,
+    /// What was written since the fold before last.
+    pub(crate) overlay: Overlay,
+    recent: VecDeque<Arc<Record>>,
+    recent_max: usize,
+}
+
+impl View {
+    /// A recent record, if it is still in memory.
+    pub(crate) fn recent(&self, seq: Seq) -> Option<Arc<Record>> {
+        let first = self.recent.front()?.core.seq;
+        let place = usize::try_from(seq.0.checked_sub(first.0)?).ok()?;
+        self.recent.get(place).cloned()
+    }
+
+    fn remember(&mut self, record: Arc<Record>) {
+        if self.recent.len() >= self.recent_max {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(record);
+    }
+}
+
+/// The view, and a way to wait for it to move on.
+pub(crate) struct Published {
+    view: RwLock<View>,
+    moved: Mutex<Seq>,
+    wake: Condvar,
+}
+
+impl Published {
+    /// Begins with what was recovered.
+    pub(crate) fn new(durable: Seq, overlay: Overlay, recent_max: usize) -> Self {
+        let view = View { durable, overlay, recent: VecDeque::new(), recent_max };
+        Self { view: RwLock::new(view), moved: Mutex::new(durable), wake: Condvar::new() }
+    }
+
+    /// The view as it stands. A poisoned lock is taken all the same: nothing in here panics half-way.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A batch is durable; `folded` if everything up to its end is in the store's tables as well.
+    pub(crate) fn publish(&self, records: &[Arc<Record>], folded: Option<Seq>) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        for record in records {
+            view.overlay.absorb(&record.core);
+            view.durable = record.core.seq;
+            view.remember(Arc::clone(record));
+        }
+        if let Some(seq) = folded {
+            view.overlay.folded(seq);
+        }
+        let durable = view.durable;
+        drop(view);
+        *self.lock_moved() = durable;
+        self.wake.notify_all();
+    }
+
+    /// Waits until a record after `since` is durable, or the time is over; gives the last durable record.
+    pub(crate) fn wait(&self, since: Seq, limit: Duration) -> Seq {
+        let until = Instant::now().checked_add(limit);
+        let mut moved = self.lock_moved();
+        while *moved <= since {
+            let left = until.map_or(limit, |u| u.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                break;
+            }
+            moved = self.wake.wait_timeout(moved, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *moved
+    }
+
+    fn lock_moved(&self) -> MutexGuard<'_, Seq> {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

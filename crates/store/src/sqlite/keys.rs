@@ -1,0 +1,152 @@
+//! Sealing at rest: no id and no content is readable in any file. Source: books.md, "Lanes and stores" (records sealed
+//! at rest, AES-GCM-SIV); RFC 8452 for why a repeated nonce is harmless.
+
+use florin_books::{DocumentKey, DocumentKind, Entry, LaneId, OnceKey, Record, Seq};
+use florin_crypto::{Digest, MacKey, RestKey, Secret, derive, encode};
+use minicbor::Decoder;
+
+/// The keys of one store, all derived from one secret.
+pub struct StoreKeys {
+    rest: RestKey,
+    index: MacKey,
+    second: MacKey,
+}
+
+/// What is in a sealed batch.
+pub(crate) struct Batch {
+    /// The books' chain after it.
+    pub(crate) chain: Digest,
+    /// Its records.
+    pub(crate) records: Vec<Record>,
+}
+
+impl StoreKeys {
+    /// Derives them.
+    #[must_use]
+    pub fn new(secret: &Secret<32>) -> Self {
+        let key = |info: &str| derive::<32>(&[secret.expose()], info.as_bytes());
+        Self {
+            rest: RestKey::new(&key("florin/v1/store/records")),
+            index: MacKey::new(&key("florin/v1/store/index")),
+            second: MacKey::new(&key("florin/v1/store/second-copy")),
+        }
+    }
+
+    fn seal(&self, label: &str, lane: LaneId, place: &[u8], seq: Seq, plain: &[u8]) -> Vec<u8> {
+        self.rest.seal(&RestKey::counter_nonce(seq.0), &bound_to(label, lane, place, seq), plain)
+    }
+
+    fn open(&self, label: &str, lane: LaneId, place: &[u8], seq: Seq, sealed: &[u8]) -> Option<Vec<u8>> {
+        let aad = bound_to(label, lane, place, seq);
+        self.rest.open(&RestKey::counter_nonce(seq.0), &aad, sealed).ok().map(|plain| plain.to_vec())
+    }
+
+    /// Seals the records of a batch as one.
+    pub(crate) fn seal_batch(&self, lane: LaneId, first: Seq, last: Seq, entries: &[Entry]) -> Vec<u8> {
+        let size = entries.iter().map(|e| e.bytes.len()).fold(64, usize::saturating_add);
+        let mut plain = Vec::with_capacity(size);
+        plain.push(0x82);
+        plain.extend_from_slice(&encode(&entries.last().map_or(Digest([0; 32]), |e| e.chain)));
+        plain.extend_from_slice(&array_head(entries.len()));
+        entries.iter().for_each(|e| plain.extend_from_slice(&e.bytes));
+        self.seal("batch", lane, &last.0.to_be_bytes(), first, &plain)
+    }
+
+    /// Opens a batch; none where it is not this one, whole and unchanged.
+    pub(crate) fn open_batch(&self, lane: LaneId, first: Seq, last: Seq, sealed: &[u8]) -> Option<Batch> {
+        let plain = self.open("batch", lane, &last.0.to_be_bytes(), first, sealed)?;
+        let mut d = Decoder::new(&plain);
+        if d.array().ok()? != Some(2) {
+            return None;
+        }
+        let chain = d.decode().ok()?;
+        let records: Vec<Record> = d.decode().ok()?;
+        let numbered = records.iter().zip(first.0..).all(|(r, seq)| r.core.seq.0 == seq);
+        let count = last.0.checked_sub(first.0)?.checked_add(1)?;
+        let whole = numbered && u64::try_from(records.len()).ok()? == count && d.position() == plain.len();
+        whole.then_some(Batch { chain, records })
+    }
+
+    /// Seals a document together with its id.
+    pub(crate) fn seal_document(&self, lane: LaneId, key: &DocumentKey, seq: Seq, value: &[u8]) -> Vec<u8> {
+        let plain = [key.id.as_slice(), value].concat();
+        self.seal("document", lane, &key.kind.0.to_be_bytes(), seq, &plain)
+    }
+
+    /// Opens a document: its id and its content.
+    pub(crate) fn open_document(
+        &self,
+        lane: LaneId,
+        kind: DocumentKind,
+        seq: Seq,
+        sealed: &[u8],
+    ) -> Option<(DocumentKey, Vec<u8>)> {
+        let plain = self.open("document", lane, &kind.0.to_be_bytes(), seq, sealed)?;
+        let (id, value) = plain.split_first_chunk::<16>()?;
+        Some((DocumentKey::new(kind, *id), value.to_vec()))
+    }
+
+    /// Seals a checkpoint.
+    pub(crate) fn seal_checkpoint(&self, lane: LaneId, seq: Seq, rows: &RowSum, bytes: &[u8]) -> Vec<u8> {
+        self.seal("checkpoint", lane, &[], seq, &[rows.0.as_slice(), bytes].concat())
+    }
+
+    /// Opens a checkpoint: the sum over the folded rows, and the lane's state.
+    pub(crate) fn open_checkpoint(&self, lane: LaneId, seq: Seq, sealed: &[u8]) -> Option<(RowSum, Vec<u8>)> {
+        let plain = self.open("checkpoint", lane, &[], seq, sealed)?;
+        let (rows, bytes) = plain.split_first_chunk::<32>()?;
+        Some((RowSum(*rows), bytes.to_vec()))
+    }
+
+    /// A text that only these keys open, for this lane only.
+    pub(crate) fn seal_proof(&self, lane: LaneId) -> Vec<u8> {
+        self.seal("proof", lane, &[], Seq(0), b"florin")
+    }
+
+    /// Whether it was sealed with these keys for this lane.
+    pub(crate) fn is_proof(&self, lane: LaneId, sealed: &[u8]) -> bool {
+        self.open("proof", lane, &[], Seq(0), sealed).is_some()
+    }
+
+    /// The name of a document or mark in the tables.
+    pub(crate) fn id(&self, table: &str, kind: DocumentKind, id: &[u8; 16]) -> [u8; 16] {
+        Digest(self.index.tag(table, &[&kind.0.to_be_bytes(), id])).short()
+    }
+
+    /// The name of a once key in the tables.
+    pub(crate) fn once(&self, key: &OnceKey) -> [u8; 16] {
+        Digest(self.index.tag("once", &[&encode(key)])).short()
+    }
+
+    /// The tag of a folded row.
+    pub(crate) fn row(&self, table: &str, parts: &[&[u8]]) -> [u8; 32] {
+        self.index.tag(table, parts)
+    }
+
+    /// A tag of the second copy.
+    pub(crate) fn second(&self, label: &str, parts: &[&[u8]]) -> [u8; 32] {
+        self.second.tag(label, parts)
+    }
+}
+
+/// The sum (exclusive or) of the tags of all folded rows: finds a row that is missing, changed or too many.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct RowSum([u8; 32]);
+
+impl RowSum {
+    /// Takes a row in, or out again.
+    pub(crate) fn toggle(&mut self, tag: [u8; 32]) {
+        self.0.iter_mut().zip(tag).for_each(|(a, b)| *a ^= b);
+    }
+}
+
+fn bound_to(label: &str, lane: LaneId, place: &[u8], seq: Seq) -> Vec<u8> {
+    encode(&(label, lane, florin_crypto::Bytes(place.to_vec()), seq))
+}
+
+fn array_head(len: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(9);
+    // A vector takes every byte.
+    let _ = minicbor::Encoder::new(&mut out).array(u64::try_from(len).unwrap_or(u64::MAX));
+    out
+}

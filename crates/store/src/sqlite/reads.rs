@@ -1,0 +1,171 @@
+//! The reading half: own read-only connections, used from any thread. Source: books.md, "Lanes and stores".
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use florin_books::{Document, DocumentKey, DocumentKind, Facts, LaneId, Needs, Record, Seq};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::inspect::{inspect, records, seq};
+use super::keys::StoreKeys;
+use super::schema::{self, damaged, error, open_reader};
+use super::second::{self, Ending};
+use super::{SqliteOptions, repair};
+use crate::contract::{Reads, StoreError, StoredDocument};
+
+/// So many connections are kept for the next reader.
+const IDLE_MAX: usize = 8;
+/// How long the end of the second copy may lag behind SQLite while it is looked at.
+const VERIFY_TRIES: u32 = 20;
+const VERIFY_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// The readers of an SQLite store.
+pub(crate) struct SqliteReads {
+    dir: PathBuf,
+    file: PathBuf,
+    lane: LaneId,
+    keys: Arc<StoreKeys>,
+    options: SqliteOptions,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl SqliteReads {
+    pub(crate) fn new(dir: &Path, lane: LaneId, keys: Arc<StoreKeys>, options: SqliteOptions) -> Self {
+        let file = schema::path(dir);
+        Self { dir: dir.into(), file, lane, keys, options, idle: Mutex::default() }
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let conn = match idle {
+            Some(conn) => conn,
+            None => open_reader(&self.file)?,
+        };
+        let result = read(&conn);
+        // A connection that met an error is closed, with whatever it was in the middle of.
+        if result.is_ok() {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if idle.len() < IDLE_MAX {
+                idle.push(conn);
+            }
+        }
+        result
+    }
+
+    /// Reads one state of the file: what is committed meanwhile is not seen.
+    fn snapshot<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.with(|conn| {
+            let tx = conn.unchecked_transaction().map_err(error(&self.file))?;
+            let result = read(&tx)?;
+            tx.commit().map_err(error(&self.file))?;
+            Ok(result)
+        })
+    }
+
+    fn document(&self, conn: &Connection, key: &DocumentKey) -> Result<Option<Document>, StoreError> {
+        let id = self.keys.id("document", key.kind, &key.id);
+        let row: Option<(Seq, Vec<u8>)> = conn
+            .prepare_cached("SELECT seq, body FROM document WHERE kind = ?1 AND id = ?2")
+            .and_then(|mut s| {
+                s.query_row(params![key.kind.0, id], |r| Ok((seq(r, 0)?, r.get(1)?))).optional()
+            })
+            .map_err(error(&self.file))?;
+        let Some((version, sealed)) = row else { return Ok(None) };
+        match self.keys.open_document(self.lane, key.kind, version, &sealed) {
+            Some((found, value)) if found == *key => Ok(Some(Document { version, value: value.into() })),
+            _ => Err(damaged(&self.file, "a document does not verify")),
+        }
+    }
+}
+
+impl Reads for SqliteReads {
+    fn load(&self, needs: &Needs) -> Result<Facts, StoreError> {
+        self.snapshot(|conn| {
+            let sql = |sql: &str, id: [u8; 16]| {
+                conn.prepare_cached(sql)
+                    .and_then(|mut s| s.query_row([id], |r| seq(r, 0)).optional())
+                    .map_err(error(&self.file))
+            };
+            let mut facts = Facts::default();
+            for key in &needs.documents {
+                if let Some(document) = self.document(conn, key)? {
+                    facts.documents.insert(*key, document);
+                }
+            }
+            for key in &needs.once {
+                if let Some(at) = sql("SELECT seq FROM once WHERE id = ?1", self.keys.once(key))? {
+                    facts.once.insert(*key, at);
+                }
+            }
+            for mark in &needs.marks {
+                let id = self.keys.id("mark", mark.kind, &mark.id);
+                if sql("SELECT until FROM mark WHERE id = ?1", id)?.is_some() {
+                    facts.marked.push(mark.id);
+                }
+            }
+            facts.as_of = conn
+                .query_row("SELECT seq FROM checkpoint WHERE id = 1", [], |r| seq(r, 0))
+                .optional()
+                .map_err(error(&self.file))?
+                .unwrap_or_default();
+            Ok(facts)
+        })
+    }
+
+    fn scan(&self, kind: DocumentKind) -> Result<Vec<StoredDocument>, StoreError> {
+        let rows: Vec<(Seq, Vec<u8>)> = self.snapshot(|conn| {
+            conn.prepare_cached("SELECT seq, body FROM document WHERE kind = ?1")
+                .and_then(|mut s| s.query_map([kind.0], |r| Ok((seq(r, 0)?, r.get(1)?)))?.collect())
+                .map_err(error(&self.file))
+        })?;
+        let open = |(version, sealed): (Seq, Vec<u8>)| {
+            let (key, value) = self.keys.open_document(self.lane, kind, version, &sealed)?;
+            Some((key, version, Arc::from(value)))
+        };
+        let opened: Option<Vec<_>> = rows.into_iter().map(open).collect();
+        opened.ok_or_else(|| damaged(&self.file, "a document does not verify"))
+    }
+
+    fn read(&self, from: Seq, max: usize) -> Result<Vec<Record>, StoreError> {
+        self.snapshot(|conn| records(conn, &self.file, &self.keys, self.lane, from, max))
+    }
+
+    fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        repair::backup(self, to)
+    }
+
+    fn verify(&self) -> Result<(), StoreError> {
+        let state = self.snapshot(|conn| inspect(conn, &self.file, &self.keys, self.lane, true))?;
+        for _ in 0..VERIFY_TRIES {
+            let found = second::survey(&self.dir, &self.keys, self.lane, 1, &mut |_, _, _| Ok(()))?;
+            match found.ending {
+                Ending::Damaged(file, why) => return Err(damaged(&file, why)),
+                Ending::Missing => return Err(damaged(&second::name(&self.dir), "it is missing")),
+                // A batch that is just being written looks torn, and may have reached SQLite first.
+                Ending::Whole | Ending::Torn if found.last < state.last => std::thread::sleep(VERIFY_PAUSE),
+                Ending::Whole | Ending::Torn => return Ok(()),
+            }
+        }
+        Err(damaged(&second::name(&self.dir), "records are missing at its end"))
+    }
+}
+
+impl SqliteReads {
+    /// Writes the SQLite file of a backup: one state of it, whatever is committed meanwhile.
+    pub(crate) fn copy_into(&self, file: &Path) -> Result<(), StoreError> {
+        let name = file.to_str().ok_or_else(|| damaged(file, "its name is not UTF-8"))?;
+        self.with(|conn| conn.execute("VACUUM INTO ?1", [name]).map_err(error(file)).map(drop))
+    }
+
+    pub(crate) fn keys(&self) -> &StoreKeys {
+        &self.keys
+    }
+
+    pub(crate) const fn lane(&self) -> LaneId {
+        self.lane
+    }
+
+    pub(crate) const fn options(&self) -> &SqliteOptions {
+        &self.options
+    }
+}

@@ -1,0 +1,230 @@
+//! Starting: both copies are read and checked, and the better one mends the other.
+//! Source: books.md, "Two durable copies of each batch"; reliability.md, finding 1 and R7.
+//!
+//! What is checked at a start. A store of up to `full_check_bytes` is checked whole, every byte of both copies. A larger
+//! one from its last checkpoint on, with the newest segment of the second copy; what is older is checked by
+//! [`crate::Reads::verify`], which the audit runs. Whatever is used for mending is first checked whole.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use florin_books::{LaneId, Seq};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::SqliteOptions;
+use super::inspect::{DbState, batches, column, inspect, seq};
+use super::keys::{RowSum, StoreKeys};
+use super::lock::make_dir;
+use super::log::Opened;
+use super::reads::SqliteReads;
+use super::schema::{self, check_belongs, damaged, error, foreign, io, open_writer};
+use super::second::{self, Ending, Second, Survey, survey, sync_dir};
+use crate::contract::StoreError;
+
+/// A directory that is being taken up.
+pub(crate) struct Repair<'a> {
+    pub(crate) dir: &'a Path,
+    pub(crate) lane: LaneId,
+    pub(crate) keys: &'a StoreKeys,
+    pub(crate) options: &'a SqliteOptions,
+}
+
+type Db = (Connection, DbState);
+
+impl Repair<'_> {
+    /// Makes both copies whole and equal, or says which file is damaged.
+    pub(crate) fn settle(&self) -> Result<Opened, StoreError> {
+        let (count, bytes) = second::extent(self.dir);
+        if bytes > self.options.full_check_bytes {
+            let found = survey(self.dir, self.keys, self.lane, count, &mut |_, _, _| Ok(()))?;
+            if let (Ok(db), Ending::Whole | Ending::Torn) =
+                (self.read_db(found.key_fits, false), &found.ending)
+                && let Ok(opened) = self.join(db, &found, count)
+            {
+                return Ok(opened);
+            }
+            // Something is wrong with the recent part: look at everything.
+        }
+        let found = survey(self.dir, self.keys, self.lane, 1, &mut |_, _, _| Ok(()))?;
+        let db = self.read_db(found.key_fits, true);
+        match (db, &found.ending) {
+            (Ok(db), Ending::Whole | Ending::Torn) => self.join(db, &found, 1),
+            (Ok((conn, state)), Ending::Missing) => self.rebuild_second(conn, state, second::name(self.dir)),
+            (Ok((conn, state)), Ending::Damaged(file, _)) => self.rebuild_second(conn, state, file.clone()),
+            (Err(StoreError::Damaged { .. }), Ending::Whole | Ending::Torn) => {
+                let conn = self.rebuild_db()?;
+                let state = DbState { last: Seq(0), chain: None, rows: RowSum::default() };
+                self.join((conn, state), &found, 1)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// The SQLite file, checked. Where the second copy opens with these keys, a proof that does not is damage.
+    fn read_db(&self, key_fits: bool, full: bool) -> Result<Db, StoreError> {
+        let file = schema::path(self.dir);
+        if !file.exists() {
+            return Err(if key_fits {
+                damaged(&file, "it is missing")
+            } else {
+                foreign(&file, "there are no books")
+            });
+        }
+        let conn = open_writer(&file)?;
+        if !check_belongs(&conn, &file, self.keys, self.lane)? {
+            return Err(if key_fits {
+                damaged(&file, "its proof does not verify")
+            } else {
+                foreign(&file, "it is of another key or lane")
+            });
+        }
+        let state = inspect(&conn, &file, self.keys, self.lane, full)?;
+        Ok((conn, state))
+    }
+
+    /// Compares the copies where both have records, and rolls the shorter one forward.
+    fn join(
+        &self,
+        (mut conn, mut state): Db,
+        found: &Survey,
+        from_segment: u32,
+    ) -> Result<Opened, StoreError> {
+        let file = schema::path(self.dir);
+        let differ = || damaged(&second::name(self.dir), "it and the SQLite file went different ways");
+        let tx = conn.transaction().map_err(error(&file))?;
+        survey(self.dir, self.keys, self.lane, from_segment, &mut |first, last, body| {
+            if last <= state.last {
+                return if self.same(&tx, first, last, body)? { Ok(()) } else { Err(differ()) };
+            }
+            if first != state.last.next() {
+                return Err(differ());
+            }
+            let batch = self.keys.open_batch(self.lane, first, last, body).ok_or_else(differ)?;
+            tx.execute(
+                "INSERT INTO batch VALUES (?1, ?2, ?3)",
+                params![column(first.0), column(last.0), body],
+            )
+            .map_err(error(&file))?;
+            (state.last, state.chain) = (last, Some(batch.chain));
+            Ok(())
+        })?;
+        tx.commit().map_err(error(&file))?;
+        let mut second = Second::resume(self.dir, self.lane, found, self.options.segment_bytes)?;
+        if second.last < state.last {
+            self.copy(&conn, &mut second)?;
+        }
+        Ok(Opened { conn, second, last: state.last, chain: state.chain, rows: state.rows })
+    }
+
+    fn same(&self, conn: &Connection, first: Seq, last: Seq, body: &[u8]) -> Result<bool, StoreError> {
+        let file = schema::path(self.dir);
+        let row: Option<(Seq, Vec<u8>)> = conn
+            .prepare_cached("SELECT last_seq, body FROM batch WHERE first_seq = ?1")
+            .and_then(|mut s| s.query_row([column(first.0)], |r| Ok((seq(r, 0)?, r.get(1)?))).optional())
+            .map_err(error(&file))?;
+        Ok(row.is_some_and(|(l, b)| l == last && b == body))
+    }
+
+    /// Writes to the second copy what SQLite has and it has not.
+    fn copy(&self, conn: &Connection, second: &mut Second) -> Result<(), StoreError> {
+        let from = second.last.next();
+        batches(conn, &schema::path(self.dir), self.keys, self.lane, from, &mut |first, last, body, _| {
+            if first >= from {
+                second.write(self.keys, first, last, body)?;
+            }
+            Ok(true)
+        })?;
+        second.sync()
+    }
+
+    /// An empty SQLite file in place of a damaged one, which is kept under another name.
+    fn rebuild_db(&self) -> Result<Connection, StoreError> {
+        let file = schema::path(self.dir);
+        for suffix in ["", "-wal", "-shm"] {
+            let part = self.dir.join(format!("{}{suffix}", schema::FILE));
+            if part.exists() {
+                set_aside(&part)?;
+            }
+        }
+        sync_dir(self.dir)?;
+        let mut conn = open_writer(&file)?;
+        schema::create(&mut conn, &file, self.keys, self.lane)?;
+        sync_dir(self.dir)?;
+        Ok(conn)
+    }
+
+    /// The second copy again, from an SQLite file that was checked whole. What it gets is the same, byte for byte, as
+    /// what was written at first: where it comes out shorter, the damaged one held records that SQLite has lost.
+    fn rebuild_second(&self, conn: Connection, state: DbState, wrong: PathBuf) -> Result<Opened, StoreError> {
+        let new = self.dir.join("second.new");
+        if new.exists() {
+            fs::remove_dir_all(&new).map_err(io(&new))?;
+        }
+        make_dir(&new)?;
+        let mut second = Second::create(&new, self.keys, self.lane, self.options.segment_bytes)?;
+        self.copy(&conn, &mut second)?;
+        drop(second);
+        let old = self.segments()?;
+        let held =
+            old.iter().filter_map(|f| fs::metadata(f).ok()).map(|m| m.len()).fold(0, u64::saturating_add);
+        let (count, bytes) = second::extent(&new);
+        if bytes < held {
+            return Err(damaged(&wrong, "it held records that the SQLite file does not have"));
+        }
+        for file in &old {
+            set_aside(file)?;
+        }
+        for segment in 1..=count {
+            let (from, to) = (second::path(&new, segment), second::path(self.dir, segment));
+            fs::rename(&from, &to).map_err(io(&to))?;
+        }
+        sync_dir(self.dir)?;
+        fs::remove_dir(&new).map_err(io(&new))?;
+        let found = survey(self.dir, self.keys, self.lane, 1, &mut |_, _, _| Ok(()))?;
+        if !matches!(found.ending, Ending::Whole) || found.last != state.last {
+            return Err(damaged(&wrong, "it cannot be written again"));
+        }
+        let second = Second::resume(self.dir, self.lane, &found, self.options.segment_bytes)?;
+        Ok(Opened { conn, second, last: state.last, chain: state.chain, rows: state.rows })
+    }
+
+    /// All segments that lie in the directory, also behind a gap.
+    fn segments(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let entries = fs::read_dir(self.dir).map_err(io(self.dir))?;
+        let mut found: Vec<PathBuf> = entries
+            .filter_map(|e| Some(e.ok()?.path()))
+            .filter(|p| {
+                let name = p.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+                name.starts_with("second-") && p.extension().is_some_and(|e| e == "log")
+            })
+            .collect();
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// Keeps a damaged file beside the books, for whoever wants to look at it.
+fn set_aside(file: &Path) -> Result<(), StoreError> {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".damaged");
+    fs::rename(file, PathBuf::from(name)).map_err(io(file))
+}
+
+/// A consistent copy of both copies: one state of the SQLite file, and the second copy written from it.
+pub(crate) fn backup(reads: &SqliteReads, to: &Path) -> Result<(), StoreError> {
+    make_dir(to)?;
+    if fs::read_dir(to).map_err(io(to))?.next().is_some() {
+        return Err(foreign(to, "it is not empty"));
+    }
+    let file = schema::path(to);
+    reads.copy_into(&file)?;
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(&file, private).map_err(io(&file))?;
+    let repair = Repair { dir: to, lane: reads.lane(), keys: reads.keys(), options: reads.options() };
+    let (conn, _) = repair.read_db(true, true)?;
+    let mut second = Second::create(to, reads.keys(), reads.lane(), reads.options().segment_bytes)?;
+    repair.copy(&conn, &mut second)?;
+    drop(conn);
+    fs::File::open(&file).and_then(|f| f.sync_all()).map_err(io(&file))?;
+    sync_dir(to)
+}

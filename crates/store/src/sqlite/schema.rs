@@ -1,0 +1,140 @@
+//! The SQLite file: its tables, its settings, and what its errors mean. Source: reliability.md, findings 1-3 and 5, and
+//! "Durability settings".
+
+use std::path::{Path, PathBuf};
+
+use florin_books::LaneId;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
+
+use super::keys::StoreKeys;
+use crate::contract::StoreError;
+
+/// The name of the SQLite file in its directory.
+pub(crate) const FILE: &str = "books.db";
+/// "FLRN": what the file is of.
+const APPLICATION_ID: i32 = 0x464c_524e;
+/// Raised by one with every change of the layout.
+const FORMAT: i32 = 1;
+/// Older ones can lose commits when two connections meet at a checkpoint (finding 2).
+const SQLITE_MIN: i32 = 3_051_003;
+
+const TABLES: &str = "
+CREATE TABLE batch (first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE TABLE document (kind INTEGER NOT NULL, id BLOB NOT NULL, seq INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (kind, id)) STRICT, WITHOUT ROWID;
+CREATE TABLE once (id BLOB PRIMARY KEY NOT NULL, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE mark (id BLOB PRIMARY KEY NOT NULL, kind INTEGER NOT NULL, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE checkpoint (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE TABLE meta (name TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// The path of the SQLite file.
+pub(crate) fn path(dir: &Path) -> PathBuf {
+    dir.join(FILE)
+}
+
+/// What an error of SQLite means for the caller. What is not an error of the system is damage: the statements are fixed.
+pub(crate) fn error(file: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
+    move |e| match e.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt) => damaged(file, "SQLite finds its structure damaged"),
+        Some(ErrorCode::NotADatabase) => damaged(file, "it is not an SQLite file"),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Retry,
+        Some(
+            ErrorCode::DiskFull
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::OutOfMemory
+            | ErrorCode::CannotOpen
+            | ErrorCode::PermissionDenied,
+        ) => StoreError::Fatal { file: file.display().to_string(), error: e.to_string() },
+        _ => damaged(file, "SQLite cannot make sense of its content"),
+    }
+}
+
+/// What an error of the system means.
+pub(crate) fn io(file: &Path) -> impl Fn(std::io::Error) -> StoreError + '_ {
+    move |e| StoreError::Fatal { file: file.display().to_string(), error: e.to_string() }
+}
+
+pub(crate) fn damaged(file: &Path, why: &'static str) -> StoreError {
+    StoreError::Damaged { file: file.display().to_string(), why }
+}
+
+pub(crate) fn foreign(file: &Path, why: &'static str) -> StoreError {
+    StoreError::Foreign { file: file.display().to_string(), why }
+}
+
+/// The one connection that writes. WAL checkpoints happen on it alone.
+pub(crate) fn open_writer(file: &Path) -> Result<Connection, StoreError> {
+    if rusqlite::version_number() < SQLITE_MIN {
+        return Err(foreign(file, "this SQLite is older than 3.51.3"));
+    }
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(file, flags).map_err(error(file))?;
+    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |r| r.get(0)).map_err(error(file))?;
+    if mode != "wal" {
+        return Err(damaged(file, "it does not take a write-ahead log"));
+    }
+    conn.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 1000;")
+        .map_err(error(file))?;
+    settings(&conn, file)?;
+    Ok(conn)
+}
+
+/// A connection that only reads.
+pub(crate) fn open_reader(file: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(file, flags).map_err(error(file))?;
+    conn.execute_batch("PRAGMA wal_autocheckpoint = 0;").map_err(error(file))?;
+    settings(&conn, file)?;
+    Ok(conn)
+}
+
+fn settings(conn: &Connection, file: &Path) -> Result<(), StoreError> {
+    conn.execute_batch(
+        "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0; PRAGMA foreign_keys = ON;
+         PRAGMA temp_store = MEMORY;",
+    )
+    .and_then(|()| conn.busy_timeout(std::time::Duration::from_secs(5)))
+    .map_err(error(file))
+}
+
+/// Makes the tables of an empty file, in one transaction.
+pub(crate) fn create(
+    conn: &mut Connection,
+    file: &Path,
+    keys: &StoreKeys,
+    lane: LaneId,
+) -> Result<(), StoreError> {
+    (|| {
+        let tx = conn.transaction()?;
+        tx.execute_batch(TABLES)?;
+        tx.execute("INSERT INTO meta VALUES ('proof', ?1)", [keys.seal_proof(lane)])?;
+        tx.execute_batch(&format!(
+            "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
+        ))?;
+        tx.commit()
+    })()
+    .map_err(error(file))
+}
+
+/// Whether the file is of this program, format, lane and key.
+pub(crate) fn check_belongs(
+    conn: &Connection,
+    file: &Path,
+    keys: &StoreKeys,
+    lane: LaneId,
+) -> Result<bool, StoreError> {
+    let number = |sql: &str| conn.query_row(sql, [], |r| r.get::<_, i32>(0)).map_err(error(file));
+    if number("PRAGMA application_id")? != APPLICATION_ID {
+        return Err(foreign(file, "it is of another program"));
+    }
+    if number("PRAGMA user_version")? != FORMAT {
+        return Err(foreign(file, "it is of another format"));
+    }
+    let proof: Option<Vec<u8>> = conn
+        .query_row("SELECT value FROM meta WHERE name = 'proof'", [], |r| r.get(0))
+        .optional()
+        .map_err(error(file))?;
+    Ok(proof.is_some_and(|sealed| keys.is_proof(lane, &sealed)))
+}
