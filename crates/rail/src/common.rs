@@ -5,7 +5,8 @@ use crate::refusal::{Blame, Class, Refusal};
 /// Before the asker is known, every failure is this one (G9).
 pub const BAD_REQUEST: Refusal = Refusal::new("bad-request", Class::BadRequest, Blame::Asker, false);
 /// The request id was used with another content.
-pub const REQUEST_ID_REUSED: Refusal = Refusal::new("request-id-reused", Class::Conflict, Blame::Asker, false);
+pub const REQUEST_ID_REUSED: Refusal =
+    Refusal::new("request-id-reused", Class::Conflict, Blame::Asker, false);
 /// The request's `exp` has passed, or lies more than 24 h ahead.
 pub const REQUEST_EXPIRED: Refusal = Refusal::new("request-expired", Class::Gone, Blame::Asker, false);
 /// No room on the operator's disk; nothing was applied.

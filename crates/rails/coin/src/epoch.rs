@@ -1,0 +1,58 @@
+//! Epochs: when a coin is issued, until when it pays, until when it can still be exchanged.
+//! Source: rails/README.md, "Numbers everybody uses".
+
+use florin_books::{Epoch, Timestamp};
+use florin_parties::Terms;
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// The calendar of the terms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Calendar {
+    epoch_ms: u64,
+    spend_ms: u64,
+    grace_ms: u64,
+}
+
+impl Calendar {
+    /// The calendar of these terms; an epoch lasts at least a day.
+    #[must_use]
+    pub fn of(terms: &Terms) -> Self {
+        let days = |n: u32| u64::from(n).saturating_mul(DAY_MS);
+        Self { epoch_ms: days(terms.epoch_days.max(1)), spend_ms: days(terms.spend_days), grace_ms: days(terms.grace_days) }
+    }
+
+    /// The epoch in which coins are issued at a time.
+    #[must_use]
+    pub fn epoch_at(&self, at: Timestamp) -> Epoch {
+        Epoch(u16::try_from(at.0.checked_div(self.epoch_ms).unwrap_or(0)).unwrap_or(u16::MAX))
+    }
+
+    /// When coins of an epoch stop paying.
+    #[must_use]
+    pub const fn expiry(&self, epoch: Epoch) -> Timestamp {
+        let end = (epoch.0 as u64).saturating_add(1).saturating_mul(self.epoch_ms);
+        Timestamp(end.saturating_add(self.spend_ms))
+    }
+
+    /// When coins of an epoch can no longer be exchanged for new ones.
+    #[must_use]
+    pub const fn grace_end(&self, epoch: Epoch) -> Timestamp {
+        Timestamp(self.expiry(epoch).0.saturating_add(self.grace_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coin_pays_for_half_a_year_and_is_exchanged_for_three_more_months() {
+        let calendar = Calendar::of(&Terms::default());
+        let now = Timestamp(1_795_000_000_000);
+        let epoch = calendar.epoch_at(now);
+        let days_left = calendar.expiry(epoch).since(now) / DAY_MS;
+        assert!((180..=210).contains(&days_left), "{days_left}");
+        assert_eq!(calendar.grace_end(epoch).since(calendar.expiry(epoch)) / DAY_MS, 90);
+    }
+}

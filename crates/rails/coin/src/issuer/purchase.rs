@@ -1,0 +1,206 @@
+//! A purchase in the identity lane: requested, paid or rejected by the bank, handed over to issuing.
+//! Source: VarietyCash §3.1 (2) Execution, W2; V6, V10 (two transitions).
+
+use florin_books::{Account, DocumentKey, EffectId, Facts, LaneId, Needs, Outgoing, PartyId, Timestamp, Transition, TxId};
+use florin_crypto::{ByteArray, Bytes, Entropy, Sign1, cbor, digest, random};
+use florin_money::CoinList;
+use florin_parties::bank::OrderId;
+use florin_parties::treasury::{OrderMove, Outcome};
+use florin_parties::{Participant, ParticipantState, write_participant};
+use minicbor::{Decode, Encode};
+
+use super::collect::Claim;
+use crate::kinds::{CLAIM, HAND_OVER, PURCHASE, STEP_HAND_OVER, once};
+use crate::purchase_messages::{Authorisation, WDesc, claim_id};
+
+/// How far a purchase is.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(flat)]
+pub enum PurchaseState {
+    /// The bank has been asked to collect.
+    #[n(0)]
+    Requested,
+    /// Paid; the claim was handed over to issuing.
+    #[n(1)]
+    Paid,
+    /// The bank has refused; an ISO 20022 code.
+    #[n(2)]
+    Rejected(#[n(0)] String),
+    /// The money went back after it was booked; an ISO 20022 code. The purchaser is blocked.
+    #[n(3)]
+    Returned(#[n(0)] String),
+}
+
+/// A purchase. The signed authorisation is kept as evidence.
+///
+/// Shape: `[id, purchaser, authorisation COSE_Sign1, claim, K secret, state, order, at]`. Claim and K secret go when
+/// the claim is handed over; a purchaser who did not wish to be anonymous keeps the claim here.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Purchase {
+    /// Its id.
+    #[n(0)]
+    pub id: TxId,
+    /// Who buys.
+    #[n(1)]
+    pub purchaser: PartyId,
+    /// What S_CP covers, and S_CP.
+    #[n(2)]
+    pub authorisation: Bytes,
+    /// By what the coins are collected.
+    #[n(3)]
+    pub claim: Option<ByteArray<16>>,
+    /// What seals them.
+    #[n(4)]
+    pub k_issue: Option<ByteArray<32>>,
+    /// How far it is.
+    #[n(5)]
+    pub state: PurchaseState,
+    /// The bank order.
+    #[n(6)]
+    pub order: OrderId,
+    /// When.
+    #[n(7)]
+    pub at: Timestamp,
+}
+
+impl Purchase {
+    /// Its document.
+    #[must_use]
+    pub const fn key_of(id: TxId) -> DocumentKey {
+        DocumentKey::new(PURCHASE, *id.bytes())
+    }
+
+    /// Reads the document.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        cbor::decode_strict(bytes).ok()
+    }
+
+    /// What was bought; it was checked before it was written.
+    #[must_use]
+    pub fn w_desc(&self) -> Option<WDesc> {
+        let signed = Sign1::parse(&self.authorisation.0).ok()?;
+        let authorisation: Authorisation = cbor::decode_strict(signed.payload_unverified()).ok()?;
+        Some(authorisation.w_desc)
+    }
+}
+
+/// What the identity lane tells the books lane: nothing about who.
+///
+/// Shape: `[claim, K secret, list, total, refused]`.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct HandOver {
+    /// The claim.
+    #[n(0)]
+    pub claim: ByteArray<16>,
+    /// What seals the coins.
+    #[n(1)]
+    pub k_issue: ByteArray<32>,
+    /// The coins wanted.
+    #[n(2)]
+    pub list: CoinList,
+    /// Their worth.
+    #[n(3)]
+    pub total: florin_money::Amount,
+    /// Why there are none.
+    #[n(4)]
+    pub refused: Option<String>,
+}
+
+/// What the bank's word does to a purchase, added to the transition that records it in the identity lane.
+/// `false`: the purchase is not there or not in a state for it, and somebody has to look.
+pub fn bank_outcome(
+    t: &mut Transition,
+    moved: &OrderMove,
+    facts: &Facts,
+    books: LaneId,
+    now: Timestamp,
+    entropy: &mut dyn Entropy,
+) -> bool {
+    let id = TxId::new(moved.purpose().reference);
+    let Some(mut purchase) = facts.document(&Purchase::key_of(id)).and_then(Purchase::read) else { return false };
+    let Some(w) = purchase.w_desc() else { return false };
+    let refused = match (&moved.outcome, &purchase.state) {
+        (Outcome::Accepted, PurchaseState::Requested) => return true,
+        (Outcome::Booked, PurchaseState::Requested) => {
+            t.post(Account::PaidNotIssued, Account::Pair(books), w.total);
+            purchase.state = PurchaseState::Paid;
+            None
+        }
+        (Outcome::Rejected(why), PurchaseState::Requested) => {
+            purchase.state = PurchaseState::Rejected(why.clone());
+            Some(why.clone())
+        }
+        (Outcome::Returned(why), PurchaseState::Paid) => {
+            purchase.state = PurchaseState::Returned(why.clone());
+            block(t, purchase.purchaser, facts, now, entropy);
+            t.write(Purchase::key_of(id), cbor::encode(&purchase));
+            return true;
+        }
+        _ => return false,
+    };
+    let (Some(claim), Some(k_issue)) = (purchase.claim, purchase.k_issue.take()) else { return false };
+    let hand = HandOver { claim, k_issue, list: w.list, total: w.total, refused };
+    t.emit(EffectId::new(random(entropy)), HAND_OVER, now, cbor::encode(&hand));
+    if w.anonymous {
+        purchase.claim = None;
+    }
+    t.write(Purchase::key_of(id), cbor::encode(&purchase));
+    true
+}
+
+fn block(t: &mut Transition, id: PartyId, facts: &Facts, now: Timestamp, entropy: &mut dyn Entropy) {
+    let Some(participant) = facts.document(&Participant::key_of(id)).and_then(Participant::read) else { return };
+    if participant.is_active() {
+        write_participant(t, &participant.with_state(ParticipantState::Blocked), now, entropy);
+    }
+}
+
+impl HandOver {
+    /// Reads an entry of the outbox.
+    #[must_use]
+    pub fn read(out: &Outgoing) -> Option<Self> {
+        cbor::decode_strict(&out.body).ok()
+    }
+
+    /// What the books lane reads.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        // By the purchase's own secret: a purchaser who uses a claim twice must not hide the second hand-over.
+        let this = digest("florin/v1/coin/hand-over", &[&self.claim.0, &self.k_issue.0]).short();
+        Needs {
+            documents: vec![DocumentKey::new(CLAIM, claim_id(&self.claim.0))],
+            once: vec![once(STEP_HAND_OVER, PartyId::NONE, this)],
+            marks: Vec::new(),
+        }
+    }
+}
+
+/// The hand-over in the books lane: what is paid for and waits to be collected. A claim that is there already (its
+/// purchaser used it twice) stays as it is, and the money waits in suspense for a person to look.
+#[must_use]
+pub fn hand_over(hand: &HandOver, facts: &Facts, identity: LaneId) -> Transition {
+    let id = claim_id(&hand.claim.0);
+    let mut t = Transition::new(digest("florin/v1/coin/hand-over", &[&id]), facts.as_of);
+    t.once = hand.needs().once;
+    let key = DocumentKey::new(CLAIM, id);
+    let used = facts.document(&key).is_some();
+    if hand.refused.is_none() {
+        t.post(Account::Pair(identity), if used { Account::Suspense } else { Account::PaidNotIssued }, hand.total);
+    }
+    if used {
+        return t;
+    }
+    let claim = Claim {
+        list: hand.list.clone(),
+        total: hand.total,
+        k_issue: hand.k_issue,
+        refused: hand.refused.clone(),
+        collected: false,
+        acknowledged: false,
+    };
+    t.write(key, cbor::encode(&claim));
+    t
+}

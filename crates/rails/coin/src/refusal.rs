@@ -1,0 +1,37 @@
+//! Refusals of this rail. Source: docs/problems.md, "coin"; G9.
+
+use florin_rail::{Blame, Class, Refusal};
+
+/// The operator has stopped this participant.
+pub const PARTICIPANT_BLOCKED: Refusal =
+    Refusal::new("participant-blocked", Class::Denied, Blame::Operator, false);
+/// Buying and redeeming need enrolment for the role.
+pub const NOT_ENROLLED: Refusal = Refusal::new("not-enrolled", Class::Denied, Blame::Asker, false);
+/// The account is not the one that was enrolled.
+pub const OTHER_ACCOUNT: Refusal = Refusal::new("account-not-enrolled", Class::Denied, Blame::Asker, false);
+/// The operator does not issue this currency.
+pub const WRONG_CURRENCY: Refusal = Refusal::new("wrong-currency", Class::BadRequest, Blame::Asker, false);
+/// The list asks for values that are no denominations, or does not add up to the amount.
+pub const WRONG_DENOMINATIONS: Refusal =
+    Refusal::new("wrong-denominations", Class::BadRequest, Blame::Asker, false);
+/// More coins than one message may give or ask for, or none.
+pub const WRONG_COIN_COUNT: Refusal = Refusal::new("wrong-coin-count", Class::BadRequest, Blame::Asker, false);
+/// The purchase took too long to begin: begin again.
+pub const PURCHASE_EXPIRED: Refusal = Refusal::new("purchase-expired", Class::Gone, Blame::Asker, false);
+/// The purchase is more than the operator sells at once.
+pub const PURCHASE_TOO_LARGE: Refusal =
+    Refusal::new("purchase-too-large", Class::Denied, Blame::Asker, false);
+/// The bank has not spoken yet, or the payment may still happen: ask again.
+pub const NOT_YET: Refusal = Refusal::new("not-yet", Class::NotYet, Blame::Nobody, true);
+/// The payment cannot be accepted. Only the payer's sealed verdict, where there is one, says why.
+pub const PAYMENT_DENIED: Refusal = Refusal::new("payment-denied", Class::Denied, Blame::Payer, false);
+/// The payment's deadline has passed.
+pub const PAYMENT_EXPIRED: Refusal = Refusal::new("payment-expired", Class::Gone, Blame::Payer, false);
+/// Acknowledged before: the coins cannot be given again.
+pub const ACKNOWLEDGED: Refusal = Refusal::new("already-acknowledged", Class::Gone, Blame::Asker, false);
+/// There is no such payment, claim or box.
+pub const UNKNOWN_PAYMENT: Refusal = Refusal::new("unknown-payment", Class::NotFound, Blame::Asker, false);
+/// A box of the post takes one message.
+pub const BOX_FULL: Refusal = Refusal::new("box-full", Class::Conflict, Blame::Asker, false);
+/// There is no such box, or its time is over.
+pub const NO_BOX: Refusal = Refusal::new("no-such-box", Class::NotFound, Blame::Asker, false);

@@ -1,0 +1,680 @@
+//! An operator in memory: two lanes (who is who, and coins), their documents, an outbox pump between them, a bank that
+//! says what the test wants, and the one flow around a step as the shell runs it. No store, no clock, no network.
+#![allow(dead_code, reason = "each test file uses another part")]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use florin_books::{
+    Account, Audit, Document, DocumentKey, Effect, Facts, Lane, LaneId, LaneSpec, Needs, OnceKey, Outgoing,
+    PartyId, Record, RegisterId, RegisterSpec, Rejected, Seq, Timestamp, Transition, TxId,
+};
+use florin_coin::com::METHOD;
+use florin_coin::issuer::{
+    AcknowledgeStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep, CollectStep, HandOver,
+    Issuer, IssuerSecrets, Lanes, PayOut, PayeeStatusStep, PayerStatusStep, PaymentStep, Purchase, RedeemStep,
+    SoftwareModule, WRequest1Step, WRequest3Step, bank_outcome, hand_over, payout,
+};
+use florin_coin::kinds::{HAND_OVER, PAY_OUT, RAIL_NUMBER, STEP_WREQUEST3};
+use florin_coin::messages::{EncC1, VDesc};
+use florin_coin::payee::{self, InvoiceTerms, Issuance, Presented};
+use florin_coin::payer::{self, Paying};
+use florin_coin::purchase_messages::WDesc;
+use florin_coin::purchaser::{self, Collected};
+use florin_coin::{Coin, CoinSet, Com, IssuerKey, PDesc, Prepared, TidPy};
+use florin_crypto::{
+    Digest, Envelope, Exporter, KemSecretKey, Secret, SeededEntropy, SigningKey, cbor, digest, kem, random,
+};
+use florin_money::{Amount, CoinList, Currency, Denominations};
+use florin_parties::asker::{prepare_confirm, prepare_enrol, prepare_register, read_register};
+use florin_parties::bank::{BankAccount, BankEvent, BankNews, Mandate, Order, OrderId};
+use florin_parties::kinds::{COPY_PARTICIPANT, SUBMIT_ORDER};
+use florin_parties::participant::copy;
+use florin_parties::treasury::{OrderRecord, event_once, settle};
+use florin_parties::{
+    ConfirmStep, CurrencyTerms, EnrolStep, IdentityKeys, KeyList, KeyUse, OperatorKeys, Participant,
+    ParticipantState, PublishedKey, RegisterStep, Roles, Terms, operator_id, write_participant,
+};
+use florin_rail::common::REQUEST_ID_REUSED;
+use florin_rail::{Decision, Moment, Refusal, Step, cause, hpke_info};
+
+pub const DAY: u64 = 24 * 60 * 60 * 1000;
+pub const START: Timestamp = Timestamp(20_000 * DAY + 9 * 60 * 60 * 1000);
+pub const IBAN: &str = "DE89370400440532013000";
+pub const OTHER_IBAN: &str = "GB82WEST12345698765432";
+pub const IDENTITY: LaneId = LaneId(1);
+pub const BOOKS: LaneId = LaneId(2);
+pub const COINS: RegisterId = RegisterId(1);
+
+/// One lane and what a store would keep of it.
+pub struct Shelf {
+    pub lane: Lane,
+    pub documents: HashMap<DocumentKey, Document>,
+    pub once: HashMap<OnceKey, Seq>,
+    pub records: Vec<Record>,
+}
+
+impl Shelf {
+    fn new(lane: LaneId, registers: Vec<RegisterSpec>) -> Self {
+        let lane = Lane::new(LaneSpec { lane, registers });
+        Self { lane, documents: HashMap::new(), once: HashMap::new(), records: Vec::new() }
+    }
+
+    /// Only what was asked for, as the store gives it.
+    pub fn facts(&self, needs: &Needs) -> Facts {
+        let read = |k: &DocumentKey| self.documents.get(k).map(|d| (*k, d.clone()));
+        let seen = |k: &OnceKey| self.once.get(k).map(|s| (*k, *s));
+        Facts {
+            as_of: self.lane.seq(),
+            documents: needs.documents.iter().filter_map(read).collect(),
+            once: needs.once.iter().filter_map(seen).collect(),
+            marked: Vec::new(),
+        }
+    }
+
+    pub fn apply(&mut self, t: Transition, now: Timestamp) -> Result<Record, Rejected> {
+        let record = self.lane.apply(t, now)?.record;
+        for w in &record.core.documents {
+            match &w.value {
+                Some(v) => {
+                    let document = Document { version: record.core.seq, value: v.as_slice().into() };
+                    self.documents.insert(w.key, document);
+                }
+                None => drop(self.documents.remove(&w.key)),
+            }
+        }
+        self.once.extend(record.core.once.iter().map(|k| (*k, record.core.seq)));
+        self.records.push(record.clone());
+        Ok(record)
+    }
+
+    pub fn record(&self, seq: Seq) -> Record {
+        self.records.iter().find(|r| r.core.seq == seq).unwrap().clone()
+    }
+
+    pub fn balance(&self, account: Account) -> i64 {
+        self.lane.balance(account, Currency::FLO.code())
+    }
+
+    fn audit(&self) {
+        let mut audit = Audit::new(self.lane.spec().clone());
+        self.records.iter().for_each(|r| audit.absorb(r));
+        let report = audit.finish(&self.lane);
+        assert!(report.is_clean(), "{:?}", report.findings);
+    }
+
+    fn sums_to_zero(&self) {
+        let mut sums: HashMap<_, i128> = HashMap::new();
+        for (_, currency, balance) in self.lane.balances() {
+            *sums.entry(currency).or_default() += i128::from(balance);
+        }
+        assert!(sums.values().all(|s| *s == 0), "{sums:?}");
+    }
+}
+
+/// A participant with a certificate.
+pub struct Person {
+    pub keys: IdentityKeys,
+    pub certificate: Vec<u8>,
+}
+
+impl Person {
+    pub fn id(&self) -> PartyId {
+        self.keys.id()
+    }
+}
+
+/// A payment that is about to be validated.
+pub struct Deal {
+    pub invoice: Vec<u8>,
+    pub com: Com,
+    pub paying: Paying,
+    pub presented: Presented,
+}
+
+/// What happens between a decision and its commit.
+type Interruption = Box<dyn FnOnce(&mut World)>;
+
+pub struct World {
+    pub list: KeyList,
+    pub keys: Arc<OperatorKeys>,
+    pub issuer: Arc<Issuer>,
+    pub identity: Shelf,
+    pub books: Shelf,
+    pub entropy: SeededEntropy,
+    /// Where the issuer draws from; the parties' own stream if none.
+    pub issuer_entropy: Option<SeededEntropy>,
+    pub now: Timestamp,
+    pub interruption: Option<Interruption>,
+    /// Whether the outbox is carried out after each step.
+    pub pumps: bool,
+    events: u64,
+}
+
+enum Carried {
+    Reply(Vec<u8>),
+    Done(Record),
+    Taken(Seq),
+    Moved,
+    Not(Rejected),
+}
+
+pub fn secret<const N: usize>(what: &str, seed: u64) -> Secret<N> {
+    Secret::random(&mut SeededEntropy::new(format!("{what} {seed}")))
+}
+
+pub fn register() -> RegisterSpec {
+    RegisterSpec { id: COINS, denominations: Denominations::one_two_five(Currency::FLO, 24) }
+}
+
+pub fn secrets(seed: u64) -> IssuerSecrets {
+    IssuerSecrets {
+        module: Box::new(SoftwareModule::new(secret("tag", seed))),
+        ids: secret("ids", seed),
+        acknowledgement: secret("acknowledgement", seed),
+        cookie: secret("cookie", seed),
+    }
+}
+
+fn key_list(root: &SigningKey, signing: &SigningKey, kem: &KemSecretKey) -> KeyList {
+    let until = START.plus_ms(4000 * DAY);
+    KeyList {
+        operator: operator_id(&root.verify_key()),
+        root: root.verify_key(),
+        name: "Test Operator".into(),
+        test: true,
+        time: START,
+        keys: vec![
+            PublishedKey::new(KeyUse::MessageSignature, signing.verify_key().to_bytes(), START, until),
+            PublishedKey::new(KeyUse::Kem, kem.public_key().0, START, until),
+        ],
+        currencies: vec![CurrencyTerms {
+            currency: Currency::FLO,
+            denominations: register().denominations.values().to_vec(),
+        }],
+        terms: Terms::default(),
+    }
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let root = SigningKey::from_seed(&secret("root", seed));
+        let signing = SigningKey::from_seed(&secret("signing", seed));
+        let kem = KemSecretKey::from_seed(&secret("kem", seed));
+        let list = key_list(&root, &signing, &kem);
+        let keys = Arc::new(OperatorKeys::new(list.operator, signing, kem));
+        let lanes = Lanes { identity: IDENTITY, books: BOOKS };
+        let issuer = Issuer::new(keys.clone(), secrets(seed), lanes, vec![register()], &Terms::default());
+        Self {
+            list,
+            keys,
+            issuer: Arc::new(issuer),
+            identity: Shelf::new(IDENTITY, Vec::new()),
+            books: Shelf::new(BOOKS, vec![register()]),
+            entropy: SeededEntropy::from_number(seed),
+            issuer_entropy: None,
+            now: START,
+            interruption: None,
+            pumps: true,
+            events: 0,
+        }
+    }
+
+    pub fn shelf(&mut self, lane: LaneId) -> &mut Shelf {
+        if lane == IDENTITY { &mut self.identity } else { &mut self.books }
+    }
+
+    pub fn draw<const N: usize>(&mut self) -> [u8; N] {
+        random(&mut self.entropy)
+    }
+
+    pub fn key(&self) -> IssuerKey {
+        IssuerKey::of(&self.list, self.now).unwrap()
+    }
+
+    pub fn exp(&self) -> Timestamp {
+        self.now.plus_ms(60 * 60 * 1000)
+    }
+
+    /// The one flow, as the shell runs it.
+    pub fn serve<S: Step>(&mut self, lane: LaneId, step: &S, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let result = self.serve_once(lane, step, body);
+        if self.pumps {
+            self.pump();
+        }
+        self.check();
+        result
+    }
+
+    fn serve_once<S: Step>(&mut self, lane: LaneId, step: &S, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let opened = step.open(body, self.now)?;
+        let cause = cause(step.name().rail, step.name().step, body);
+        let needs = step.needs(&opened);
+        for _ in 0..16 {
+            let facts = self.shelf(lane).facts(&needs);
+            if let Some(seq) = needs.once.iter().find_map(|k| facts.once.get(k).copied()) {
+                return self.again(lane, step, &opened, &cause, seq, &facts);
+            }
+            let decision = self.decide(|m| step.decide(&opened, &facts, m));
+            match self.carry_out(lane, decision, &cause, &facts)? {
+                Carried::Reply(bytes) => return Ok(bytes),
+                Carried::Done(record) => return step.reply(&opened, &record),
+                Carried::Taken(seq) => return self.again(lane, step, &opened, &cause, seq, &facts),
+                Carried::Moved => continue,
+                Carried::Not(why) => {
+                    let second = self.decide(|m| step.decide_refused(&opened, &facts, &why, m));
+                    match self.carry_out(lane, second, &cause, &facts)? {
+                        Carried::Reply(bytes) => return Ok(bytes),
+                        Carried::Done(record) => return step.reply(&opened, &record),
+                        Carried::Taken(seq) => return self.again(lane, step, &opened, &cause, seq, &facts),
+                        Carried::Moved => continue,
+                        Carried::Not(why) => panic!("a verdict could not be recorded: {why:?}"),
+                    }
+                }
+            }
+        }
+        panic!("the documents do not hold still");
+    }
+
+    fn decide(&mut self, f: impl FnOnce(&mut Moment<'_>) -> Decision) -> Decision {
+        let now = self.now;
+        let entropy = self.issuer_entropy.as_mut().unwrap_or(&mut self.entropy);
+        f(&mut Moment { now, entropy })
+    }
+
+    fn carry_out(
+        &mut self,
+        lane: LaneId,
+        decision: Decision,
+        cause: &Digest,
+        facts: &Facts,
+    ) -> Result<Carried, Refusal> {
+        let mut t = match decision {
+            Decision::Apply(t) | Decision::Deny(t) => t,
+            Decision::Answer(reply) => return Ok(Carried::Reply(reply)),
+            Decision::Refuse(refusal) => return Err(refusal),
+        };
+        t.cause = *cause;
+        t.as_of = facts.as_of;
+        if let Some(interruption) = self.interruption.take() {
+            interruption(self);
+        }
+        let now = self.now;
+        Ok(match self.shelf(lane).apply(t, now) {
+            Ok(record) => Carried::Done(record),
+            Err(Rejected::Repeated { seq } | Rejected::IdReused { seq }) => Carried::Taken(seq),
+            Err(Rejected::Stale | Rejected::Moved { .. }) => Carried::Moved,
+            Err(why) if why.is_fault() => panic!("the books refused: {why:?}"),
+            Err(why) => Carried::Not(why),
+        })
+    }
+
+    fn again<S: Step>(
+        &mut self,
+        lane: LaneId,
+        step: &S,
+        opened: &S::Opened,
+        cause: &Digest,
+        seq: Seq,
+        facts: &Facts,
+    ) -> Result<Vec<u8>, Refusal> {
+        let record = self.shelf(lane).record(seq);
+        if record.core.cause == *cause || step.may_reissue(opened, &record, facts) {
+            return step.reply(opened, &record);
+        }
+        Err(REQUEST_ID_REUSED)
+    }
+
+    /// A message to the path of its step.
+    pub fn post(&mut self, path: &str, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let i = self.issuer.clone();
+        match path.strip_prefix("/v1/coin/").unwrap() {
+            "wrequest1" => self.serve(IDENTITY, &WRequest1Step(i), body),
+            "wrequest3" => self.serve(IDENTITY, &WRequest3Step(i), body),
+            "collect" => self.serve(BOOKS, &CollectStep(i), body),
+            "collect-ack" => self.serve(BOOKS, &CollectAckStep(i), body),
+            "validation-req" => self.serve(BOOKS, &PaymentStep(i), body),
+            "issuance2" => self.serve(BOOKS, &AcknowledgeStep(i), body),
+            "payer-status" => self.serve(BOOKS, &PayerStatusStep(i), body),
+            "payee-status" => self.serve(BOOKS, &PayeeStatusStep(i), body),
+            "change" => self.serve(BOOKS, &ChangeStep(i), body),
+            "redeem" => self.serve(BOOKS, &RedeemStep(i), body),
+            "box-open" => self.serve(BOOKS, &BoxOpenStep(i), body),
+            "box-put" => self.serve(BOOKS, &BoxPutStep(i), body),
+            "box-take" => self.serve(BOOKS, &BoxTakeStep(i), body),
+            other => panic!("no step {other}"),
+        }
+    }
+
+    /// Everything that waits in the outboxes but what is for the bank: at least once, here twice.
+    pub fn pump(&mut self) {
+        loop {
+            let waits = |s: &Shelf| s.lane.outbox().filter(|o| o.kind != SUBMIT_ORDER).cloned().collect::<Vec<_>>();
+            let (out, back) = (waits(&self.identity), waits(&self.books));
+            if out.is_empty() && back.is_empty() {
+                return;
+            }
+            for (from, o) in out.iter().map(|o| (IDENTITY, o)).chain(back.iter().map(|o| (BOOKS, o))) {
+                self.deliver(o);
+                self.deliver(o);
+                let mut t = Transition::new(digest("test/done", &[o.id.bytes()]), self.shelf(from).lane.seq());
+                t.effects.push(Effect::Done(o.id));
+                self.act(from, t);
+            }
+        }
+    }
+
+    fn deliver(&mut self, o: &Outgoing) {
+        let (lane, needs) = match o.kind {
+            HAND_OVER => (BOOKS, HandOver::read(o).unwrap().needs()),
+            PAY_OUT => (IDENTITY, PayOut::read(o).unwrap().needs()),
+            COPY_PARTICIPANT => (BOOKS, copy::needs(o).unwrap()),
+            other => panic!("no worker for {other}"),
+        };
+        let facts = self.shelf(lane).facts(&needs);
+        if !facts.once.is_empty() {
+            return;
+        }
+        let t = match o.kind {
+            HAND_OVER => Some(hand_over(&HandOver::read(o).unwrap(), &facts, IDENTITY)),
+            PAY_OUT => Some(payout(&PayOut::read(o).unwrap(), &facts, BOOKS, self.now, &mut self.entropy)),
+            _ => copy::decide(o, &facts),
+        };
+        if let Some(t) = t {
+            self.act(lane, t);
+        }
+    }
+
+    fn act(&mut self, lane: LaneId, mut t: Transition) {
+        let now = self.now;
+        let shelf = self.shelf(lane);
+        t.as_of = shelf.lane.seq();
+        shelf.apply(t, now).unwrap();
+    }
+
+    /// Conservation of cash, in both lanes and between them. Source: VarietyCash §2.6.
+    pub fn check(&self) {
+        self.identity.sums_to_zero();
+        self.books.sums_to_zero();
+        let handed = |o: &Outgoing| match o.kind {
+            HAND_OVER => HandOver::read(o).filter(|h| h.refused.is_none()).map(|h| h.total.minor()),
+            PAY_OUT => PayOut::read(o).map(|p| p.amount.minor()),
+            _ => None,
+        };
+        let under_way: u64 = self.identity.lane.outbox().chain(self.books.lane.outbox()).filter_map(handed).sum();
+        let pairs = self.identity.balance(Account::Pair(BOOKS)) + self.books.balance(Account::Pair(IDENTITY));
+        assert_eq!(pairs, -i64::try_from(under_way).unwrap(), "value between the lanes");
+        assert_eq!(self.live_worth(), -self.books.balance(Account::Register(COINS)), "live coins and their account");
+    }
+
+    /// What all live coins are worth, counted bit by bit.
+    pub fn live_worth(&self) -> i64 {
+        let worth = |c: florin_books::Circulation| {
+            let value = register().denominations.value(c.denomination.index()).unwrap();
+            i64::try_from(value * c.live).unwrap()
+        };
+        self.books.lane.live().counted().map(worth).sum()
+    }
+
+    pub fn audit(&self) {
+        self.check();
+        self.identity.audit();
+        self.books.audit();
+    }
+
+    // - people
+
+    pub fn person(&mut self) -> Person {
+        let keys = IdentityKeys::generate(&mut self.entropy);
+        let tx = (TxId::new(self.draw()), self.exp());
+        let asked = prepare_register(&keys, None, &self.list, tx, self.now, &mut self.entropy).unwrap();
+        let step = RegisterStep::new(self.keys.clone());
+        let answer = self.serve(IDENTITY, &step, &asked.body).unwrap();
+        let certificate = read_register(&asked.pending, &answer, &self.list).unwrap().bytes;
+        Person { keys, certificate }
+    }
+
+    pub fn enrolled(&mut self, roles: Roles) -> Person {
+        let person = self.person();
+        let account: BankAccount = IBAN.parse().unwrap();
+        let tx = (TxId::new(self.draw()), self.exp());
+        let now = self.now;
+        let asked =
+            prepare_enrol(&person.keys, roles, &account, &self.list, tx, now, &mut self.entropy).unwrap();
+        self.serve(IDENTITY, &EnrolStep::new(self.keys.clone(), Currency::FLO), &asked.body).unwrap();
+        let order = self.orders().pop().unwrap();
+        let code = order.remittance.strip_prefix("FLORIN CODE ").unwrap().to_owned();
+        self.bank(BankNews::Booked(order.id));
+        let tx = (TxId::new(self.draw()), self.exp());
+        let asked = prepare_confirm(&person.keys, &code, &self.list, tx, now, &mut self.entropy).unwrap();
+        self.serve(IDENTITY, &ConfirmStep::new(self.keys.clone()), &asked.body).unwrap();
+        person
+    }
+
+    pub fn block(&mut self, id: PartyId) {
+        let facts = self.identity.facts(&Needs { documents: vec![Participant::key_of(id)], ..Needs::default() });
+        let known = facts.document(&Participant::key_of(id)).and_then(Participant::read).unwrap();
+        let mut t = Transition::new(digest("test/block", &[id.bytes()]), facts.as_of);
+        write_participant(&mut t, &known.with_state(ParticipantState::Blocked), self.now, &mut self.entropy);
+        self.act(IDENTITY, t);
+        self.pump();
+    }
+
+    // - the bank
+
+    /// The orders that wait for the bank, by id.
+    pub fn orders(&self) -> Vec<Order> {
+        let waits = self.identity.lane.outbox().filter(|o| o.kind == SUBMIT_ORDER);
+        waits.map(|o| cbor::decode_strict(&o.body).unwrap()).collect()
+    }
+
+    pub fn order(&self, id: OrderId) -> OrderRecord {
+        let document = &self.identity.documents[&OrderRecord::key_of(id)];
+        OrderRecord::read(&document.value).unwrap()
+    }
+
+    /// The bank's word, as the operator takes it in.
+    pub fn bank(&mut self, what: BankNews) {
+        self.events += 1;
+        let id = digest("test/bank", &[&self.events.to_be_bytes()]).short();
+        let event = BankEvent { id, at: self.now, what };
+        let mut facts = self.identity.facts(&Needs { once: vec![event_once(&event)], ..Needs::default() });
+        facts.documents = self.identity.documents.clone();
+        let settled = settle(&event, &facts, None).unwrap();
+        let mut t = settled.transition;
+        if let Some(moved) = &settled.moved {
+            let p = moved.purpose();
+            if p.rail == RAIL_NUMBER && p.step == STEP_WREQUEST3 {
+                assert!(bank_outcome(&mut t, moved, &facts, BOOKS, self.now, &mut self.entropy));
+            }
+        }
+        self.act(IDENTITY, t);
+        if self.pumps {
+            self.pump();
+        }
+        self.check();
+    }
+
+    // - coin purchase
+
+    pub fn w_desc(&self, values: &[u64]) -> WDesc {
+        WDesc {
+            total: flo(values.iter().sum()),
+            list: list(values),
+            account: IBAN.parse().unwrap(),
+            authorisation: Mandate { id: "MANDATE-1".into(), signed_at: self.now },
+            anonymous: true,
+        }
+    }
+
+    /// WRequest1 and WRequest2: WRequest3 is ready.
+    pub fn wrequest3(&mut self, me: &Person, w: WDesc) -> Prepared {
+        let (key, exp) = (self.key(), self.exp());
+        let asked = purchaser::wrequest1(&key, me.id(), exp, &mut self.entropy).unwrap();
+        let answer = self.post(asked.path, &asked.body).unwrap();
+        purchaser::wrequest3(&asked.pending, &answer, &me.keys, w, &mut self.entropy).unwrap()
+    }
+
+    /// A purchase that is accepted: what `collect` needs, and the bank order.
+    pub fn order_coins(&mut self, me: &Person, values: &[u64]) -> (Vec<u8>, OrderId) {
+        let asked = self.wrequest3(me, self.w_desc(values));
+        let answer = self.post(asked.path, &asked.body).unwrap();
+        let accepted = purchaser::read_accepted(&asked.pending, &answer).unwrap();
+        let document = self.identity.documents[&Purchase::key_of(accepted.id)].clone();
+        (accepted.purchase.to_vec(), Purchase::read(&document.value).unwrap().order)
+    }
+
+    pub fn collect(&mut self, purchase: &[u8]) -> (Prepared, Result<Vec<u8>, Refusal>) {
+        let (key, exp) = (self.key(), self.exp());
+        let asked = purchaser::collect(&key, purchase, exp, &mut self.entropy).unwrap();
+        let answer = self.post(asked.path, &asked.body);
+        (asked, answer)
+    }
+
+    /// Coins, bought from beginning to end.
+    pub fn buy(&mut self, me: &Person, values: &[u64]) -> Vec<Coin> {
+        let (purchase, order) = self.order_coins(me, values);
+        self.bank(BankNews::Booked(order));
+        let (asked, answer) = self.collect(&purchase);
+        match purchaser::read_collected(&asked.pending, &answer.unwrap(), &self.list).unwrap() {
+            Collected::Coins { coins, ack } => {
+                self.post(purchaser::ACK_PATH, &ack).unwrap();
+                coins
+            }
+            Collected::Refused { .. } => panic!("refused"),
+        }
+    }
+
+    // - payment
+
+    pub fn invoice(&mut self, payee: &Person, minor: u64) -> Vec<u8> {
+        let terms = InvoiceTerms {
+            tid: TidPy::new(self.draw()),
+            p_desc: PDesc {
+                amount: flo(minor),
+                goods: "one page".into(),
+                method: METHOD.into(),
+                terms: Digest([0; 32]),
+            },
+            salt: self.draw(),
+            deadline: self.now.plus_ms(10 * 60 * 1000),
+        };
+        payee::invoice(&payee.keys, &payee.certificate, self.list.operator, &terms)
+    }
+
+    pub fn com(&mut self, invoice: &[u8]) -> Com {
+        let read = payer::read_invoice(invoice, &self.list, self.now).unwrap();
+        read.com(PartyId::new(self.draw()))
+    }
+
+    pub fn deal(&mut self, payee: &Person, coins: &[Coin]) -> Deal {
+        let invoice = self.invoice(payee, coins.iter().map(|c| c.value).sum());
+        let com = self.com(&invoice);
+        self.deal_for(payee, invoice, com, coins)
+    }
+
+    pub fn deal_for(&mut self, payee: &Person, invoice: Vec<u8>, com: Com, coins: &[Coin]) -> Deal {
+        let paying = payer::send_coins(&self.key(), &com, set(coins), &mut self.entropy).unwrap();
+        let sent = payee::read_send_coins(&paying.send_coins, payee.id()).unwrap();
+        let presented = Presented {
+            payer: sent.context.sender,
+            tid: com.tid,
+            com: com.digest(),
+            deadline: com.deadline,
+            enc_c1: sent.enc_c1,
+        };
+        Deal { invoice, com, paying, presented }
+    }
+
+    pub fn request(&mut self, payee: &Person, presented: &Presented, v_desc: VDesc) -> Prepared {
+        payee::validation_req(&self.key(), &payee.keys, presented, v_desc, &mut self.entropy).unwrap()
+    }
+
+    /// ValidationReq for new coins of these values, and what the issuer answers.
+    pub fn validate(&mut self, payee: &Person, deal: &Deal, values: &[u64]) -> Validated {
+        let asked = self.request(payee, &deal.presented, refresh(values));
+        let answer = self.post(asked.path, &asked.body);
+        Validated { asked, answer }
+    }
+
+    pub fn read(&self, v: &Validated) -> Issuance {
+        payee::read_issuance1(&v.asked.pending, v.answer.as_ref().unwrap(), &self.list).unwrap()
+    }
+
+    // - messages by hand
+
+    /// An envelope for the issuer; its `info` names the message.
+    pub fn envelope(&mut self, message: &str, aad: &[u8], plaintext: &[u8]) -> (Envelope, Exporter) {
+        let (kid, key) = self.list.kem_key(self.now).unwrap();
+        let info = hpke_info("coin", message, self.list.operator, &kid);
+        kem::seal(&key, &kid, &info, aad, plaintext, &mut self.entropy).unwrap()
+    }
+
+    pub fn sealed(&mut self, message: &str, plaintext: &[u8]) -> Vec<u8> {
+        cbor::encode(&self.envelope(message, &[], plaintext).0)
+    }
+
+    /// EncC1 by hand.
+    pub fn enc_c1(&mut self, com: &Com, inside: &EncC1) -> (Envelope, Exporter) {
+        self.envelope("enc-c1", com.digest().as_bytes(), &cbor::encode(inside))
+    }
+
+    /// The status that the payer gets.
+    pub fn payer_status(&mut self, deal: &Deal, give_up: bool) -> Result<Vec<u8>, Refusal> {
+        let body = payer::status_request(&deal.paying.pending, give_up).unwrap();
+        self.post(payer::STATUS_PATH, &body)
+    }
+
+    pub fn payee_status(&mut self, payee: &Person, com: &Com) -> (Prepared, Result<Vec<u8>, Refusal>) {
+        let (key, exp) = (self.key(), self.exp());
+        let (d, until) = (com.digest(), com.deadline);
+        let asked =
+            payee::status_request(&key, &payee.keys, com.tid, &d, until, exp, &mut self.entropy).unwrap();
+        let answer = self.post(asked.path, &asked.body);
+        (asked, answer)
+    }
+}
+
+/// A ValidationReq and its answer.
+pub struct Validated {
+    pub asked: Prepared,
+    pub answer: Result<Vec<u8>, Refusal>,
+}
+
+pub fn flo(minor: u64) -> Amount {
+    Amount::new(minor, Currency::FLO)
+}
+
+pub fn list(values: &[u64]) -> CoinList {
+    CoinList::of_values(values.iter().copied()).unwrap()
+}
+
+pub fn set(coins: &[Coin]) -> CoinSet {
+    CoinSet::new(coins.to_vec(), Currency::FLO).unwrap()
+}
+
+pub fn worth(coins: &[Coin]) -> u64 {
+    coins.iter().map(|c| c.value).sum()
+}
+
+pub fn refresh(values: &[u64]) -> VDesc {
+    payee::refresh(flo(values.iter().sum()), list(values)).unwrap()
+}
+
+/// An array of so many elements whose first bytes are those of a shorter one.
+pub fn one_element_more(array: &[u8]) -> Vec<u8> {
+    let mut longer = array.to_vec();
+    assert!((0x80..0x97).contains(&longer[0]), "a short array");
+    longer[0] += 1;
+    longer.push(0xf6);
+    longer
+}
+
+pub fn slug<T>(result: &Result<T, Refusal>) -> &'static str {
+    result.as_ref().err().map_or("fine", |r| r.slug)
+}
+
+/// Whether some bytes stand in others.
+pub fn holds(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|w| w == needle)
+}
