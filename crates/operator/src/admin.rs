@@ -1,0 +1,92 @@
+//! Pages for who runs the place: the books and the audit, on loopback, with a token that stands in the state's folder.
+//! Source: architecture.md, "Conventions"; screens.md, "Bind".
+
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use data_encoding::BASE64URL_NOPAD;
+use florin_crypto::{Secret, random};
+use florin_http::{PeerAddress, Problem};
+use florin_rail::{Blame, Class, Refusal};
+use florin_shell::entropy::OsEntropy;
+use florin_shell::home::{HomeError, write_private};
+
+use crate::audit::audit;
+use crate::operator::Operator;
+
+/// The file with the token.
+pub const TOKEN_FILE: &str = "admin.token";
+/// Not the operator's own.
+pub const NOT_ADMIN: Refusal = Refusal::new("not-admin", Class::Denied, Blame::Asker, false);
+
+/// What opens the admin pages.
+pub struct AdminToken(Option<Secret<32>>);
+
+impl AdminToken {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn create(state: &Path) -> Result<(), HomeError> {
+        let token: [u8; 32] = random(&mut OsEntropy);
+        write_private(&state.join(TOKEN_FILE), BASE64URL_NOPAD.encode(&token).as_bytes())
+    }
+
+    /// Reads it; without the file nobody is admitted.
+    ///
+    /// # Errors
+    /// None today; the file is optional.
+    pub fn read(state: &Path) -> Result<Self, HomeError> {
+        Ok(Self(Self::text(state).and_then(|t| Self::parse(&t))))
+    }
+
+    /// Its text, for who runs a command beside the running operator.
+    #[must_use]
+    pub fn text(state: &Path) -> Option<String> {
+        std::fs::read_to_string(state.join(TOKEN_FILE)).ok().map(|t| t.trim().to_owned())
+    }
+
+    fn parse(text: &str) -> Option<Secret<32>> {
+        Secret::from_slice(&BASE64URL_NOPAD.decode(text.as_bytes()).ok()?)
+    }
+
+    fn admits(&self, request: &Request) -> bool {
+        let local = request.extensions().get::<PeerAddress>().is_some_and(|p| p.0.ip().is_loopback());
+        let given = request
+            .headers()
+            .get(header::AUTHORIZATION)
+            .and_then(|v| v.to_str().ok())
+            .and_then(|v| v.strip_prefix("Bearer "))
+            .and_then(Self::parse);
+        local && matches!((&self.0, given), (Some(token), Some(given)) if token.ct_eq(&given))
+    }
+}
+
+/// The admin pages.
+pub fn router(operator: &Arc<Operator>) -> Router {
+    Router::new()
+        .route("/admin/audit", get(show))
+        .layer(from_fn_with_state(Arc::clone(operator), admit))
+        .with_state(Arc::clone(operator))
+}
+
+async fn admit(State(operator): State<Arc<Operator>>, request: Request, next: Next) -> Response {
+    if operator.admin.admits(&request) {
+        next.run(request).await
+    } else {
+        Problem::from(NOT_ADMIN).into_response()
+    }
+}
+
+async fn show(State(operator): State<Arc<Operator>>) -> Response {
+    match audit(&operator.lanes).await {
+        Ok(report) => Json(report).into_response(),
+        Err(error) => Problem::fault(&error).into_response(),
+    }
+}

@@ -1,0 +1,189 @@
+//! The operator's keys: made once, kept in two vaults, published in a list that the root key signs.
+//! Source: G4 (one key, one use), G12; books.md (the cipher key lives with the books, the tag key in the key module;
+//! never in one file or one backup).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use florin_books::{PartyId, RegisterId, RegisterSpec, Timestamp};
+use florin_coin::issuer::{Issuer, IssuerSecrets, Lanes, SoftwareModule};
+use florin_crypto::{KemSecretKey, Secret, SigningKey, derive};
+use florin_money::{Currency, Denominations};
+use florin_parties::{
+    CurrencyTerms, DirectoryError, KeyList, KeyUse, OperatorKeys, PublishedKey, SignedKeyList, operator_id,
+};
+use florin_shell::entropy::OsEntropy;
+use florin_shell::passphrase::Passphrase;
+use florin_shell::vault::{Vault, VaultError};
+
+use crate::config::OperatorConfig;
+use crate::lanes::{BOOKS, IDENTITY};
+
+const SECRETS: [&str; 8] =
+    ["root", "sign", "kem", "coin-ids", "acknowledge", "cookie", "store-identity", "store-books"];
+const TAG: &str = "coin-tag";
+/// A key is good for ten years: rotation comes with the epochs' own.
+const KEY_LIFE_MS: u64 = 10 * 365 * 24 * 60 * 60 * 1000;
+
+/// Where an operator's vaults are.
+#[derive(Clone, Debug)]
+pub struct VaultPlaces {
+    /// The folder of the operator's state.
+    pub state: PathBuf,
+    /// The second factor's file, if there is one.
+    pub second: Option<PathBuf>,
+}
+
+impl VaultPlaces {
+    /// The folder of the key module, apart from the books.
+    #[must_use]
+    pub fn module(&self) -> PathBuf {
+        self.state.join("module")
+    }
+}
+
+/// The two vaults, open.
+pub struct OperatorVaults {
+    main: Vault,
+    module: Vault,
+}
+
+impl OperatorVaults {
+    /// Makes all keys.
+    ///
+    /// # Errors
+    /// `AlreadyThere`, `Io`.
+    pub fn create(places: &VaultPlaces, passphrase: &Passphrase) -> Result<Self, VaultError> {
+        let second = places.second.as_deref();
+        let main = Vault::create(&places.state, second, passphrase, &SECRETS, &mut OsEntropy)?;
+        let module = Vault::create(&places.module(), second, passphrase, &[TAG], &mut OsEntropy)?;
+        Ok(Self { main, module })
+    }
+
+    /// Opens them.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn open(places: &VaultPlaces, passphrase: &Passphrase) -> Result<Self, VaultError> {
+        let second = places.second.as_deref();
+        let main = Vault::open(&places.state, second, passphrase)?;
+        let module = Vault::open(&places.module(), second, passphrase)?;
+        Ok(Self { main, module })
+    }
+
+    /// The key that seals a lane's books at rest.
+    ///
+    /// # Errors
+    /// `NoSuchSecret`.
+    pub fn store_key(&self, lane: &str) -> Result<Secret<32>, VaultError> {
+        self.main.secret(&format!("store-{lane}"))
+    }
+
+    fn root(&self) -> Result<SigningKey, VaultError> {
+        Ok(SigningKey::from_seed(&self.main.secret("root")?))
+    }
+
+    /// ID_I.
+    ///
+    /// # Errors
+    /// `NoSuchSecret`.
+    pub fn id(&self) -> Result<PartyId, VaultError> {
+        Ok(operator_id(&self.root()?.verify_key()))
+    }
+
+    /// The keys that sign and open messages.
+    ///
+    /// # Errors
+    /// `NoSuchSecret`.
+    pub fn message_keys(&self) -> Result<OperatorKeys, VaultError> {
+        let sign = SigningKey::from_seed(&self.main.secret("sign")?);
+        let kem = KemSecretKey::from_seed(&self.main.secret("kem")?);
+        Ok(OperatorKeys::new(self.id()?, sign, kem))
+    }
+
+    /// The issuer of coins.
+    ///
+    /// # Errors
+    /// `NoSuchSecret`.
+    pub fn issuer(
+        &self,
+        keys: Arc<OperatorKeys>,
+        registers: Vec<RegisterSpec>,
+        config: &OperatorConfig,
+    ) -> Result<Issuer, VaultError> {
+        let ids: Secret<16> =
+            derive(&[self.main.secret("coin-ids")?.expose()], b"florin/v1/coin/number-cipher");
+        let secrets = IssuerSecrets {
+            module: Box::new(SoftwareModule::new(self.module.secret(TAG)?)),
+            ids,
+            acknowledgement: self.main.secret("acknowledge")?,
+            cookie: self.main.secret("cookie")?,
+        };
+        let lanes = Lanes { identity: IDENTITY, books: BOOKS };
+        Ok(Issuer::new(keys, secrets, lanes, registers, &config.terms()))
+    }
+
+    /// The key list, signed by the root key.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn publish(
+        &self,
+        config: &OperatorConfig,
+        currency: Currency,
+        made: Timestamp,
+        now: Timestamp,
+    ) -> Result<(KeyList, Vec<u8>), KeysError> {
+        let root = self.root()?;
+        let sign = SigningKey::from_seed(&self.main.secret("sign")?).verify_key();
+        let kem = KemSecretKey::from_seed(&self.main.secret("kem")?).public_key();
+        let until = made.plus_ms(KEY_LIFE_MS);
+        let list = KeyList {
+            operator: self.id()?,
+            root: root.verify_key(),
+            name: config.name.clone(),
+            test: config.test,
+            time: now,
+            keys: vec![
+                PublishedKey::new(KeyUse::MessageSignature, sign.to_bytes(), made, until),
+                PublishedKey::new(KeyUse::Kem, kem.0, made, until),
+            ],
+            currencies: vec![CurrencyTerms {
+                currency,
+                denominations: denominations(currency).values().to_vec(),
+            }],
+            terms: config.terms(),
+        };
+        let signed = SignedKeyList::sign(&list, &root)?;
+        Ok((list, signed))
+    }
+}
+
+/// Why the keys cannot be published.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The list contradicts itself: the settings are wrong.
+    #[error(transparent)]
+    List(#[from] DirectoryError),
+}
+
+/// The denominations of a currency: 1-2-5.
+#[must_use]
+pub fn denominations(currency: Currency) -> Denominations {
+    Denominations::one_two_five(currency, florin_money::DENOMINATIONS_DEFAULT)
+}
+
+/// The registers of the books lane.
+#[must_use]
+pub fn registers(currency: Currency) -> Vec<RegisterSpec> {
+    vec![RegisterSpec { id: RegisterId(0), denominations: denominations(currency) }]
+}
+
+/// Whether an operator's state is there.
+#[must_use]
+pub fn is_there(state: &Path) -> bool {
+    state.join(florin_shell::vault::VAULT_FILE).exists()
+}

@@ -1,0 +1,236 @@
+//! The operator: keys, two lanes, a bank, pages, background work; one program, one set of books.
+//! Source: architecture.md, "Layout", "Conventions".
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use florin_bank::BankRail;
+use florin_books::{Clock, Timestamp};
+use florin_coin::issuer::Issuer;
+use florin_http::limits::RateLimit;
+use florin_http::{Limits, Registry, ServeCounters, Stop};
+use florin_money::{Currency, CurrencyError};
+use florin_parties::{KeyList, OperatorKeys};
+use florin_shell::clock::SystemClock;
+use florin_shell::exit::ExitCode;
+use florin_shell::outbox;
+use florin_shell::passphrase::Passphrase;
+use florin_shell::service::{Bound, serve_until, watch_failure};
+use florin_shell::vault::VaultError;
+use florin_store::StoreError;
+use tokio::sync::Notify;
+
+use crate::admin::AdminToken;
+use crate::bank::BankDesk;
+use crate::config::OperatorConfig;
+use crate::keys::{KeysError, OperatorVaults, VaultPlaces, registers};
+use crate::lanes::{BOOKS, BooksCourier, IDENTITY, IdentityCourier, Lanes, lane, spec};
+
+/// Why an operator cannot be made or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// The vaults.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The books.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The currency of the settings.
+    #[error(transparent)]
+    Currency(#[from] CurrencyError),
+    /// A file of the state.
+    #[error(transparent)]
+    Home(#[from] florin_shell::home::HomeError),
+}
+
+impl OperatorError {
+    /// How a program ends because of it.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Vault(e) | Self::Keys(KeysError::Vault(e)) => e.exit_code(),
+            Self::Store(e) => ExitCode::of_store(e),
+            Self::Currency(_) | Self::Keys(KeysError::List(_)) => ExitCode::Configuration,
+            Self::Home(e) => e.exit_code(),
+        }
+    }
+}
+
+/// An operator, open.
+pub struct Operator {
+    /// Its settings.
+    pub config: OperatorConfig,
+    /// Its currency.
+    pub currency: Currency,
+    /// Its two lanes.
+    pub lanes: Lanes,
+    /// The keys of its messages.
+    pub keys: Arc<OperatorKeys>,
+    /// The issuer.
+    pub issuer: Arc<Issuer>,
+    /// The key list.
+    pub list: KeyList,
+    /// The key list as it is published.
+    pub signed_list: Vec<u8>,
+    /// Its bank.
+    pub bank: Arc<BankDesk>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// What it measures.
+    pub registry: Arc<Registry>,
+    /// What opens its admin pages.
+    pub admin: AdminToken,
+}
+
+/// Makes an operator's state: keys and empty books.
+///
+/// # Errors
+/// [`OperatorError`]; `AlreadyThere` where there is one.
+pub fn create(
+    config: &OperatorConfig,
+    places: &VaultPlaces,
+    passphrase: &Passphrase,
+) -> Result<OperatorVaults, OperatorError> {
+    let currency = config.money()?;
+    let vaults = OperatorVaults::create(places, passphrase)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let registers = registers(currency);
+    for (id, name) in [(IDENTITY, "identity"), (BOOKS, "books")] {
+        let house = lane(&places.state, spec(id, &registers), &vaults.store_key(name)?, &clock, true)?;
+        house.books.stop().map_err(|_| StoreError::Unknown)?;
+    }
+    AdminToken::create(&places.state)?;
+    Ok(vaults)
+}
+
+impl Operator {
+    /// Opens an operator's state: mends what a crash has left, then stands ready.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub fn open(
+        config: OperatorConfig,
+        places: &VaultPlaces,
+        passphrase: &Passphrase,
+        rail: Arc<dyn BankRail>,
+    ) -> Result<Arc<Self>, OperatorError> {
+        let vaults = OperatorVaults::open(places, passphrase)?;
+        let currency = config.money()?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let registers = registers(currency);
+        let open = |id, name| -> Result<_, OperatorError> {
+            Ok(lane(&places.state, spec(id, &registers), &vaults.store_key(name)?, &clock, false)?)
+        };
+        let lanes = Lanes { identity: open(IDENTITY, "identity")?, books: open(BOOKS, "books")? };
+        let keys = Arc::new(vaults.message_keys()?);
+        let issuer = vaults.issuer(Arc::clone(&keys), registers, &config)?;
+        let issuer = Arc::new(issuer.with_purchase_max(config.purchase_max_minor));
+        let now = clock.now();
+        let (list, signed_list) = vaults.publish(&config, currency, first_day(&places.state, now)?, now)?;
+        let bank = Arc::new(BankDesk::new(lanes.identity.clone(), rail, &config.bank.capital_reference));
+        let registry = Registry::new();
+        let admin = AdminToken::read(&places.state)?;
+        Ok(Arc::new(Self {
+            config,
+            currency,
+            lanes,
+            keys,
+            issuer,
+            list,
+            signed_list,
+            bank,
+            clock,
+            registry,
+            admin,
+        }))
+    }
+
+    /// Whether it can serve.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.lanes.identity.books.is_failed() && !self.lanes.books.books.is_failed()
+    }
+
+    /// Serves until `stop`, with all background work; then closes the books.
+    pub async fn run(self: Arc<Self>, bound: Bound, stop: Stop) -> ExitCode {
+        let work = self.start_work(&stop);
+        let limits = self.limits();
+        let counters = ServeCounters::registered(&self.registry);
+        let watch = |house: &florin_shell::house::House| {
+            let (books, stop) = (house.books.clone(), stop.clone());
+            tokio::spawn(async move { watch_failure(&books, &stop).await })
+        };
+        let watches = [watch(&self.lanes.identity), watch(&self.lanes.books)];
+        serve_until(bound, crate::routes::router(&self), limits, counters, stop.clone()).await;
+        stop.trigger();
+        for task in work {
+            // A task that panicked has left its work in the outbox, for the next start.
+            let _ = task.await;
+        }
+        let mut code = ExitCode::Done;
+        for watched in watches {
+            if matches!(watched.await, Ok(ExitCode::Io) | Err(_)) {
+                code = ExitCode::Io;
+            }
+        }
+        for house in [&self.lanes.books, &self.lanes.identity] {
+            if house.books.clone().stop().is_err() {
+                code = ExitCode::Io;
+            }
+        }
+        code
+    }
+
+    /// Starts the couriers and the bank's poller.
+    pub fn start_work(self: &Arc<Self>, stop: &Stop) -> Vec<tokio::task::JoinHandle<()>> {
+        let every = Duration::from_millis(self.config.bank_poll_ms.max(10));
+        let (bank, polling) = (Arc::clone(&self.bank), stop.clone());
+        let identity = IdentityCourier {
+            lanes: self.lanes.clone(),
+            bank: Arc::clone(&self.bank),
+            claims_batch: self.config.claims_batch,
+            claims_wait_ms: self.config.claims_wait_ms,
+        };
+        let books = BooksCourier { identity: self.lanes.identity.clone() };
+        vec![
+            tokio::spawn(async move { bank.keep_polling(every, &polling).await }),
+            courier(self.lanes.identity.clone(), identity, stop),
+            courier(self.lanes.books.clone(), books, stop),
+        ]
+    }
+
+    fn limits(&self) -> Limits {
+        let per_second = self.config.requests_per_second.max(1);
+        Limits {
+            loopback_exempt: self.config.loopback_exempt,
+            request_rate: Some(RateLimit { per_second, burst: per_second.saturating_mul(2) }),
+            ..Limits::default()
+        }
+    }
+}
+
+fn courier(
+    house: florin_shell::house::House,
+    courier: impl outbox::Courier + 'static,
+    stop: &Stop,
+) -> tokio::task::JoinHandle<()> {
+    let called = Arc::new(Notify::new());
+    let (caller, stop) = (Arc::clone(&called), stop.clone());
+    house.books.subscribe(move |_| caller.notify_one());
+    tokio::spawn(async move { outbox::run(house, &courier, &called, stop).await })
+}
+
+/// When the keys came into use: kept beside them, so that the list says the same after every start.
+fn first_day(state: &Path, now: Timestamp) -> Result<Timestamp, OperatorError> {
+    let file = state.join("since");
+    if let Some(since) = std::fs::read_to_string(&file).ok().and_then(|t| t.trim().parse().ok()) {
+        return Ok(Timestamp(since));
+    }
+    let since = now.minus_ms(60_000);
+    florin_shell::home::write_private(&file, since.0.to_string().as_bytes())?;
+    Ok(since)
+}
