@@ -1,0 +1,328 @@
+//! `florin operator init|serve|audit|config|evidence`.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use data_encoding::BASE64URL_NOPAD;
+use florin_bank::{BankRail, SandboxClient};
+use florin_books::TxId;
+use florin_coin::issuer::Purchase;
+use florin_coin::kinds::PURCHASE;
+use florin_http::Stop;
+use florin_operator::admin::AdminToken;
+use florin_operator::init::{CONFIG_FILE, bank_client};
+use florin_operator::keys::is_there;
+use florin_operator::{BooksReport, Operator, OperatorConfig, VaultPlaces, audit_now, init_sandbox};
+use florin_parties::network_id;
+use florin_shell::config::{self, Loaded};
+use florin_shell::exit::ExitCode;
+use serde::Serialize;
+
+use crate::common::{StateArgs, client};
+use crate::failure::Failure;
+use crate::output::Output;
+
+const ROLE: &str = "operator";
+const ENV: &str = "FLORIN_OPERATOR_";
+
+/// What an operator does.
+#[derive(Subcommand)]
+pub enum OperatorCommand {
+    /// Makes keys, empty books and an account at the sandbox bank.
+    Init(InitArgs),
+    /// Serves until stopped.
+    Serve(ServeArgs),
+    /// Reads both lanes from their first record and says what does not agree.
+    Audit(StateArgs),
+    /// Checks or shows the settings.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Exports the signed authorisation of a purchase, or lists the purchases.
+    Evidence(EvidenceArgs),
+}
+
+/// Arguments of `init`.
+#[derive(Args)]
+pub struct InitArgs {
+    #[command(flatten)]
+    state: StateArgs,
+    /// The sandbox bank.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7420")]
+    bank: String,
+    /// What the operator calls itself.
+    #[arg(long, default_value = "Florin operator")]
+    name: String,
+    /// Where it will listen.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7400")]
+    listen: SocketAddr,
+}
+
+/// Arguments of `serve`.
+#[derive(Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    state: StateArgs,
+    /// The settings [default: operator.toml in the state].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// PEM file of the certificate chain.
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file of its key.
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+}
+
+/// What can be done with settings.
+#[derive(Subcommand)]
+pub enum ConfigCommand {
+    /// Says whether the settings can be used.
+    Check(StateArgs),
+    /// Shows every setting and where it comes from.
+    Show(StateArgs),
+}
+
+/// Arguments of `evidence`.
+#[derive(Args)]
+pub struct EvidenceArgs {
+    #[command(flatten)]
+    state: StateArgs,
+    /// The purchase; all are listed without it.
+    purchase: Option<TxId>,
+}
+
+/// Runs one.
+pub async fn run(command: OperatorCommand, output: Output) -> Result<ExitCode, Failure> {
+    match command {
+        OperatorCommand::Init(args) => init(args, output).await,
+        OperatorCommand::Serve(args) => serve(args, output).await,
+        OperatorCommand::Audit(args) => audit(&args, output).await,
+        OperatorCommand::Config(ConfigCommand::Check(args)) => {
+            let loaded = settings(&args, None, config_flags(None, None, None)?)?;
+            check(&loaded.value)?;
+            output.text("The settings can be used.");
+            Ok(ExitCode::Done)
+        }
+        OperatorCommand::Config(ConfigCommand::Show(args)) => {
+            let loaded = settings(&args, None, config_flags(None, None, None)?)?;
+            show(&loaded, output);
+            Ok(ExitCode::Done)
+        }
+        OperatorCommand::Evidence(args) => evidence(&args, output).await,
+    }
+}
+
+fn vault_places(args: &StateArgs) -> Result<VaultPlaces, Failure> {
+    let places = args.places(ROLE)?;
+    Ok(VaultPlaces { state: places.state, second: places.second })
+}
+
+#[derive(Serialize)]
+struct InitReport {
+    state: PathBuf,
+    settings: PathBuf,
+    network: String,
+    bank_account: String,
+    url: String,
+}
+
+impl fmt::Display for InitReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Operator made in {}", self.state.display())?;
+        writeln!(f, "  settings      {}", self.settings.display())?;
+        writeln!(f, "  fingerprint   {}  (what wallets and gates pin)", self.network)?;
+        writeln!(f, "  bank account  {}", self.bank_account)?;
+        write!(f, "Next: florin operator serve  ->  {}", self.url)
+    }
+}
+
+async fn init(args: InitArgs, output: Output) -> Result<ExitCode, Failure> {
+    let places = vault_places(&args.state)?;
+    if is_there(&places.state) {
+        let message = format!("{} holds an operator already", places.state.display());
+        return Err(Failure::of(ExitCode::CannotCreate, message));
+    }
+    let mut config = OperatorConfig { name: args.name, listen: args.listen, ..OperatorConfig::default() };
+    config.bank.url = args.bank.trim_end_matches('/').to_owned();
+    let passphrase = args.state.new_passphrase()?;
+    let http = client(None)?;
+    let made = init_sandbox(config, &places, &passphrase, &http).await?;
+    output.report(&InitReport {
+        state: places.state,
+        settings: made.file,
+        network: network_id(made.id),
+        bank_account: made.account.to_string(),
+        url: format!("http://{}", made.config.listen),
+    });
+    Ok(ExitCode::Done)
+}
+
+fn config_flags(
+    listen: Option<SocketAddr>,
+    cert: Option<&Path>,
+    key: Option<&Path>,
+) -> Result<toml::Table, Failure> {
+    let mut flags = toml::Table::new();
+    let path = |p: &Path| p.to_string_lossy().into_owned();
+    if let Some(listen) = listen {
+        config::set(&mut flags, "listen", listen.to_string());
+    }
+    if let Some(cert) = cert {
+        config::set(&mut flags, "tls_cert", path(cert));
+    }
+    if let Some(key) = key {
+        config::set(&mut flags, "tls_key", path(key));
+    }
+    Ok(flags)
+}
+
+fn settings(
+    args: &StateArgs,
+    file: Option<PathBuf>,
+    flags: toml::Table,
+) -> Result<Loaded<OperatorConfig>, Failure> {
+    let file = match file {
+        Some(file) => file,
+        None => args.state(ROLE)?.join(CONFIG_FILE),
+    };
+    Ok(config::load(Some(&file), ENV, flags)?)
+}
+
+fn check(config: &OperatorConfig) -> Result<SandboxClient, Failure> {
+    let currency = config.money().map_err(|e| Failure::of(ExitCode::Configuration, e.to_string()))?;
+    config.listener().check()?;
+    let http = client(None)?;
+    bank_client(config, currency, &http).map_err(|e| Failure::of(ExitCode::Configuration, e.to_string()))
+}
+
+fn show(loaded: &Loaded<OperatorConfig>, output: Output) {
+    if output.json {
+        let entries: Vec<_> = loaded
+            .entries()
+            .into_iter()
+            .map(|(key, value, source)| serde_json::json!({"key": key, "value": value, "source": source.to_string()}))
+            .collect();
+        output.value(&entries);
+    } else {
+        for (key, value, source) in loaded.entries() {
+            output.line(format!("{key} = {value}    # {source}"));
+        }
+    }
+}
+
+async fn serve(args: ServeArgs, output: Output) -> Result<ExitCode, Failure> {
+    let flags = config_flags(args.listen, args.tls_cert.as_deref(), args.tls_key.as_deref())?;
+    let config = settings(&args.state, args.config, flags)?.value;
+    let rail: Arc<dyn BankRail> = Arc::new(check(&config)?);
+    let places = vault_places(&args.state)?;
+    let passphrase = args.state.passphrase(&places.state)?;
+    let bound = config.listener().bind().await?;
+    let url = bound.url();
+    let opened = tokio::task::spawn_blocking(move || Operator::open(config, &places, &passphrase, rail));
+    let operator = opened.await.map_err(|e| Failure::of(ExitCode::Io, e.to_string()))??;
+    let stop = Stop::on_signal().map_err(|e| Failure::of(ExitCode::Io, e.to_string()))?;
+    if output.json {
+        output.value(&serde_json::json!({"listening": url, "network": network_id(operator.list.operator)}));
+    } else {
+        output.line(format!("listening on {url}"));
+        output.line(format!("fingerprint {}", network_id(operator.list.operator)));
+    }
+    Ok(operator.run(bound, stop).await)
+}
+
+/// The audit of a stopped operator, or, through its admin page, of one that runs.
+async fn audit(args: &StateArgs, output: Output) -> Result<ExitCode, Failure> {
+    let config = settings(args, None, toml::Table::new())?.value;
+    let report = match running(args, &config).await? {
+        Some(report) => report,
+        None => {
+            let operator = open(args, config)?;
+            let lanes = operator.lanes.clone();
+            let report = tokio::task::spawn_blocking(move || audit_now(&lanes));
+            let report = report.await.map_err(|e| Failure::of(ExitCode::Io, e.to_string()))?;
+            report.map_err(|e| Failure::of(ExitCode::BadData, e.to_string()))?
+        }
+    };
+    output.report(&report);
+    Ok(if report.is_clean() { ExitCode::Done } else { ExitCode::BadData })
+}
+
+fn open(args: &StateArgs, config: OperatorConfig) -> Result<Arc<Operator>, Failure> {
+    let places = vault_places(args)?;
+    let passphrase = args.passphrase(&places.state)?;
+    let rail: Arc<dyn BankRail> = Arc::new(check(&config)?);
+    Ok(Operator::open(config, &places, &passphrase, rail)?)
+}
+
+/// Asks the operator that runs on this state, if one does.
+async fn running(args: &StateArgs, config: &OperatorConfig) -> Result<Option<BooksReport>, Failure> {
+    let Some(token) = AdminToken::text(&args.state(ROLE)?) else { return Ok(None) };
+    let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}/admin/audit", config.listen);
+    let Ok(value) = format!("Bearer {token}").parse() else { return Ok(None) };
+    let http = client(None)?;
+    let asked = http.get(&url, [(http_header(), value)]).await;
+    let Ok(answer) = asked else { return Ok(None) };
+    if !answer.status.is_success() {
+        return Ok(None);
+    }
+    serde_json::from_slice(&answer.body)
+        .map(Some)
+        .map_err(|_| Failure::of(ExitCode::BadData, "the running operator's answer cannot be read"))
+}
+
+const fn http_header() -> axum::http::HeaderName {
+    axum::http::header::AUTHORIZATION
+}
+
+#[derive(Serialize)]
+struct EvidenceReport {
+    purchase: String,
+    purchaser: String,
+    state: String,
+    amount: String,
+    at_unix_ms: u64,
+    authorisation: String,
+}
+
+impl fmt::Display for EvidenceReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}  {}  {}  {}", self.purchase, self.amount, self.state, self.purchaser)?;
+        write!(f, "  authorisation (COSE_Sign1, base64url): {}", self.authorisation)
+    }
+}
+
+async fn evidence(args: &EvidenceArgs, output: Output) -> Result<ExitCode, Failure> {
+    let config = settings(&args.state, None, toml::Table::new())?.value;
+    let operator = open(&args.state, config)?;
+    let all = operator.lanes.identity.books.scan(PURCHASE)?;
+    let wanted = |p: &Purchase| args.purchase.is_none_or(|id| id == p.id);
+    let found: Vec<EvidenceReport> = all
+        .iter()
+        .filter_map(|(_, document)| Purchase::read(&document.value))
+        .filter(wanted)
+        .map(|p| EvidenceReport {
+            purchase: p.id.to_string(),
+            purchaser: p.purchaser.to_string(),
+            state: format!("{:?}", p.state),
+            amount: p.w_desc().map_or_else(String::new, |w| w.total.to_string()),
+            at_unix_ms: p.at.0,
+            authorisation: BASE64URL_NOPAD.encode(&p.authorisation.0),
+        })
+        .collect();
+    if args.purchase.is_some() && found.is_empty() {
+        return Err(Failure::of(ExitCode::Refused, "there is no such purchase"));
+    }
+    if output.json {
+        output.value(&found);
+    } else {
+        found.iter().for_each(|report| output.line(report));
+    }
+    Ok(ExitCode::Done)
+}
