@@ -1,0 +1,272 @@
+//! `buy`: WRequest1 to WRequest3, then `collect` until the bank has spoken; coins into the purse, and Issuance2.
+//! Source: VarietyCash §3.1, Figures 4 and 5, W1-W3; V6 (the session lasts days), V7, V10.
+
+use std::fmt;
+use std::time::Duration;
+
+use florin_coin::COINS_ISSUED_MAX;
+use florin_coin::purchase_messages::WDesc;
+use florin_coin::purchaser;
+use florin_crypto::{ByteArray, cbor};
+use florin_money::Amount;
+use florin_parties::Roles;
+use florin_parties::bank::Mandate;
+use florin_shell::ExitCode;
+use florin_shell::exchange::{self, Exchange};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::documents::{End, HISTORY, Item, Note, OpenPurchase, PURCHASE};
+use crate::mix::CoinMix;
+use crate::refusal::WalletError;
+use crate::report::{text, utc};
+use crate::wallet::Wallet;
+use florin_books::{DocumentKey, TxId};
+
+/// WRequest1 and `collect` last at most so long.
+const EXP_MS: u64 = 23 * 60 * 60 * 1000;
+/// How often the operator is asked whether the bank has spoken.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// How coins are bought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BuyOptions {
+    /// How long to wait for the bank.
+    pub wait: Duration,
+    /// Begin another purchase even where one of the same amount is open.
+    pub new: bool,
+    /// Which coins.
+    pub mix: CoinMix,
+    /// Stay anonymous toward the issuer (V10).
+    pub anonymous: bool,
+}
+
+impl Default for BuyOptions {
+    fn default() -> Self {
+        Self { wait: Duration::from_secs(10), new: false, mix: CoinMix::Mixed, anonymous: true }
+    }
+}
+
+/// How far a purchase is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BuyState {
+    /// The coins are in the purse.
+    Bought,
+    /// Accepted; the bank has not spoken yet.
+    Waiting,
+    /// The bank has refused; nothing was paid.
+    Refused,
+}
+
+/// What `buy` did.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct BuyReport {
+    /// How far it is.
+    pub state: BuyState,
+    /// The purchase's id, for `history` and `status`.
+    pub id: String,
+    /// How much.
+    #[serde(serialize_with = "text")]
+    pub amount: Amount,
+    /// How many coins.
+    pub coins: u64,
+    /// When it began, in RFC 3339.
+    pub since: String,
+    /// Whether this continued a purchase that was begun earlier.
+    pub resumed: bool,
+    /// Why there are no coins: an ISO 20022 code of the bank.
+    pub reason: Option<String>,
+}
+
+impl BuyReport {
+    /// How the program ends.
+    #[must_use]
+    pub const fn exit_code(&self) -> ExitCode {
+        match self.state {
+            BuyState::Bought => ExitCode::Done,
+            BuyState::Waiting => ExitCode::NotKnownYet,
+            BuyState::Refused => ExitCode::Refused,
+        }
+    }
+}
+
+impl fmt::Display for BuyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.state {
+            BuyState::Bought => writeln!(f, "bought {} in {} coins", self.amount, self.coins)?,
+            BuyState::Waiting => {
+                writeln!(f, "{} ordered; the bank has not paid yet", self.amount)?;
+                writeln!(f, "the same command again, or florin wallet status, collects the coins")?;
+            }
+            BuyState::Refused => {
+                let reason = self.reason.as_deref().unwrap_or("no reason given");
+                writeln!(f, "not bought: the bank refused ({reason}); nothing was paid")?;
+            }
+        }
+        if self.resumed {
+            writeln!(f, "this continued the purchase of {}; --new begins another one", self.since)?;
+        }
+        writeln!(f, "{}", self.id)
+    }
+}
+
+impl Wallet {
+    /// Buys coins. The same command again continues an open purchase of the same amount, unless a new one is wanted.
+    ///
+    /// # Errors
+    /// `NotRegistered`, `NotEnrolled`, `Currency`, `NotPayable`, `Refused`, `NotKnownYet`, those of the books.
+    pub async fn buy(&self, amount: Amount, options: &BuyOptions) -> Result<BuyReport, WalletError> {
+        self.certificate()?;
+        let progress = self.progress("ordering coins");
+        let same = |purchase: &OpenPurchase| purchase.amount == amount;
+        let open = self.open_purchases()?.into_iter().find(|p| same(p) && !options.new);
+        let (purchase, resumed) = match open {
+            Some(purchase) => match self.accepted(&purchase).await {
+                Ok(purchase) => (purchase, true),
+                // It took too long to begin and never began: nothing was ordered, so a new one is no second one.
+                Err(WalletError::Refused { problem, .. })
+                    if problem.slug.as_deref() == Some("purchase-expired") =>
+                {
+                    (self.begin_purchase(amount, options).await?, false)
+                }
+                Err(error) => return Err(error),
+            },
+            None => (self.begin_purchase(amount, options).await?, false),
+        };
+        progress.say("waiting for the bank");
+        let item = self.collect(&purchase, options.wait).await?;
+        self.settle_deliveries().await?;
+        let report = BuyReport {
+            state: BuyState::Waiting,
+            id: TxId::new(purchase.id.0).to_string(),
+            amount,
+            coins: purchase.list.count(),
+            since: utc(purchase.since),
+            resumed,
+            reason: None,
+        };
+        Ok(match item {
+            None => report,
+            Some(item) if item.end == End::Done => BuyReport { state: BuyState::Bought, ..report },
+            Some(item) => BuyReport { state: BuyState::Refused, reason: item.reason, ..report },
+        })
+    }
+
+    pub(crate) fn open_purchases(&self) -> Result<Vec<OpenPurchase>, WalletError> {
+        let mut open: Vec<OpenPurchase> = self.documents(PURCHASE, "a purchase")?;
+        open.sort_by_key(|purchase| purchase.since);
+        Ok(open)
+    }
+
+    async fn begin_purchase(
+        &self,
+        amount: Amount,
+        options: &BuyOptions,
+    ) -> Result<OpenPurchase, WalletError> {
+        let account = self.account_for(Roles::PURCHASER)?;
+        let denominations = self.denominations(amount.currency())?;
+        let list = options
+            .mix
+            .list(amount, &denominations)
+            .filter(|l| !l.is_empty() && l.count() <= COINS_ISSUED_MAX);
+        let list = list.ok_or(WalletError::NotPayable { amount })?;
+        let issuer = self.issuer().await?;
+        let now = self.now();
+        let exp = now.plus_ms(EXP_MS);
+        let prepared = purchaser::wrequest1(&issuer, self.id(), exp, &mut *self.entropy());
+        let prepared = prepared.map_err(|_| WalletError::NoKey)?;
+        let answer = self.ask("the purchase", prepared.path, prepared.body, self.patience).await?;
+        let id: [u8; 16] = self.draw();
+        // A mandate's name has at most 35 characters.
+        let mandate = Mandate { id: TxId::new(id).to_string().split_off(3), signed_at: now };
+        let w_desc = WDesc {
+            total: amount,
+            list: list.clone(),
+            account,
+            authorisation: mandate,
+            anonymous: options.anonymous,
+        };
+        let prepared =
+            purchaser::wrequest3(&prepared.pending, &answer, &self.identity, w_desc, &mut *self.entropy());
+        let slug = Some("not-authentic".to_owned());
+        let prepared = prepared.map_err(|_| WalletError::NotKnownYet { what: "the purchase", slug })?;
+        let purchase = OpenPurchase { id: ByteArray(id), amount, list, since: now, accepted: None };
+        let note = Note::WRequest3(purchase.clone());
+        let x = self.exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note);
+        let mut t = self.fresh("florin/v1/wallet/buy", &[x.id.bytes()]);
+        t.write(purchase.key(), cbor::encode(&purchase));
+        exchange::begin(&self.house, &x, t).await?;
+        self.accepted(&purchase).await
+    }
+
+    /// The purchase once the issuer has accepted it.
+    async fn accepted(&self, purchase: &OpenPurchase) -> Result<OpenPurchase, WalletError> {
+        let is_it = |note: &Note| matches!(note, Note::WRequest3(p) if p.id == purchase.id);
+        if let Some(x) = self.open_one(is_it)? {
+            self.settle(&x).await?;
+        }
+        let now: Option<OpenPurchase> = self.document(purchase.key())?;
+        now.filter(|p| p.accepted.is_some()).ok_or(WalletError::Damaged { what: "a purchase" })
+    }
+
+    /// Asks for the coins until the bank has spoken or `wait` is over. None: not yet.
+    pub(crate) async fn collect(
+        &self,
+        purchase: &OpenPurchase,
+        wait: Duration,
+    ) -> Result<Option<Item>, WalletError> {
+        let until = Instant::now().checked_add(wait);
+        loop {
+            let x = self.collecting(purchase).await?;
+            match self.settle_briefly(&x).await {
+                Ok(()) => return self.document(DocumentKey::new(HISTORY, purchase.id.0)),
+                Err(WalletError::NotKnownYet { .. }) => {}
+                // The request's own time is over: it is asked anew, for the same claim.
+                Err(WalletError::Refused { problem, .. })
+                    if problem.slug.as_deref() == Some("request-expired") => {}
+                Err(error) => return Err(error),
+            }
+            if until.is_none_or(|end| Instant::now().checked_add(ASK_EVERY).is_none_or(|next| next > end)) {
+                return Ok(None);
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+
+    /// One try, whose answer is applied if it is there.
+    async fn settle_briefly(&self, x: &Exchange) -> Result<(), WalletError> {
+        self.settle_within(x, Duration::ZERO).await.map(|_| ())
+    }
+
+    /// The `collect` of a purchase that is under way, or a new one.
+    async fn collecting(&self, purchase: &OpenPurchase) -> Result<Exchange, WalletError> {
+        let is_it = |note: &Note| matches!(note, Note::Collect(p) if p.id == purchase.id);
+        if let Some(x) = self.open_one(is_it)? {
+            return Ok(x);
+        }
+        let damaged = WalletError::Damaged { what: "a purchase" };
+        let Some(accepted) = &purchase.accepted else { return Err(damaged) };
+        let issuer = self.issuer().await?;
+        let exp = self.now().plus_ms(EXP_MS);
+        let prepared = purchaser::collect(&issuer, &accepted.secret.0, exp, &mut *self.entropy());
+        let prepared = prepared.map_err(|_| damaged)?;
+        let note = Note::Collect(purchase.clone());
+        let x = self.exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note);
+        exchange::begin(&self.house, &x, self.fresh("florin/v1/wallet/collect", &[x.id.bytes()])).await?;
+        Ok(x)
+    }
+
+    /// Sends what is only to be delivered. It costs nothing where it does not arrive now.
+    pub(crate) async fn settle_deliveries(&self) -> Result<(), WalletError> {
+        for x in exchange::under_way(&self.house)? {
+            if matches!(Note::of(&x), Some(Note::Deliver)) {
+                match self.settle_within(&x, Duration::ZERO).await {
+                    Ok(_) | Err(WalletError::NotKnownYet { .. } | WalletError::Refused { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,413 @@
+//! What the wallet's books hold besides coins: settings, certificate, enrolment, what is open, and what was.
+//! Source: books.md, "The parts of the books" (documents).
+
+use florin_books::{DocumentKey, DocumentKind, ExchangeId, PartyId, Timestamp, TxId};
+use florin_coin::{CoinCause, TidPy};
+use florin_crypto::{ByteArray, Bytes, Digest, cbor};
+use florin_money::{Amount, CoinList, CurrencyCode};
+use minicbor::{Decode, Encode};
+
+/// One document: what the wallet is pinned to and what its owner set.
+pub(crate) const SETTINGS: DocumentKind = DocumentKind(0x0601);
+/// One document: the certificate.
+pub(crate) const CERTIFICATE: DocumentKind = DocumentKind(0x0602);
+/// One document: how far the enrolment is.
+pub(crate) const ENROLMENT: DocumentKind = DocumentKind(0x0603);
+/// A purchase under way.
+pub(crate) const PURCHASE: DocumentKind = DocumentKind(0x0604);
+/// An invoice of one's own that is not paid yet.
+pub(crate) const INVOICE: DocumentKind = DocumentKind(0x0605);
+/// Something that has ended.
+pub(crate) const HISTORY: DocumentKind = DocumentKind(0x0606);
+/// What was spent on one day in one currency.
+pub(crate) const SPENT: DocumentKind = DocumentKind(0x0607);
+
+/// The name of a document of which there is one.
+pub(crate) const fn single(kind: DocumentKind) -> DocumentKey {
+    DocumentKey::new(kind, [0; 16])
+}
+
+/// A limit that the owner set; none means no limit.
+///
+/// Shape: `[currency, per payment, per day]`. Units: minor units.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct Limit {
+    #[n(0)]
+    pub currency: CurrencyCode,
+    #[n(1)]
+    pub per_payment: Option<u64>,
+    #[n(2)]
+    pub per_day: Option<u64>,
+}
+
+/// Shape: `[url, operator, signed key list, CA file, limits]`.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct Settings {
+    #[n(0)]
+    pub url: String,
+    #[n(1)]
+    pub operator: PartyId,
+    #[n(2)]
+    pub keys: Bytes,
+    #[n(3)]
+    pub ca_file: Option<String>,
+    #[n(4)]
+    pub limits: Vec<Limit>,
+}
+
+/// Shape: `[certificate, name]`.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct OwnCertificate {
+    #[n(0)]
+    pub certificate: Bytes,
+    #[n(1)]
+    pub name: String,
+}
+
+/// How far an enrolment is.
+///
+/// Shape: `[account, roles, expires, tries, confirmed account, confirmed roles]`; the first four describe the code that
+/// is waited for, if any.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct OwnEnrolment {
+    #[n(0)]
+    pub awaits: Option<Awaits>,
+    #[n(1)]
+    pub confirmed: Option<ConfirmedAccount>,
+}
+
+/// Shape: `[account, roles, expires, tries left]`.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct Awaits {
+    #[n(0)]
+    pub account: String,
+    #[n(1)]
+    pub roles: u8,
+    #[n(2)]
+    pub expires: Timestamp,
+    #[n(3)]
+    pub tries_left: u8,
+}
+
+/// Shape: `[account, roles]`.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct ConfirmedAccount {
+    #[n(0)]
+    pub account: String,
+    #[n(1)]
+    pub roles: u8,
+}
+
+/// A purchase under way.
+///
+/// Shape: `[id, amount, list, since, accepted]`; `accepted` is the issuer's id of it and what collects the coins.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct OpenPurchase {
+    #[n(0)]
+    pub id: ByteArray<16>,
+    #[n(1)]
+    pub amount: Amount,
+    #[n(2)]
+    pub list: CoinList,
+    #[n(3)]
+    pub since: Timestamp,
+    #[n(4)]
+    pub accepted: Option<Accepted>,
+}
+
+/// Shape: `[purchase id, secret]`.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct Accepted {
+    #[n(0)]
+    pub id: TxId,
+    #[n(1)]
+    pub secret: Bytes,
+}
+
+impl OpenPurchase {
+    pub(crate) const fn key(&self) -> DocumentKey {
+        DocumentKey::new(PURCHASE, self.id.0)
+    }
+}
+
+/// An invoice of one's own.
+///
+/// Shape: `[TID_PY, amount, goods, salt, since, deadline, invoice, open]`; `open` once its boxes are there.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct OwnInvoice {
+    #[n(0)]
+    pub tid: TidPy,
+    #[n(1)]
+    pub amount: Amount,
+    #[n(2)]
+    pub goods: String,
+    #[n(3)]
+    pub salt: ByteArray<16>,
+    #[n(4)]
+    pub since: Timestamp,
+    #[n(5)]
+    pub deadline: Timestamp,
+    #[n(6)]
+    pub invoice: Bytes,
+    #[n(7)]
+    pub open: bool,
+}
+
+impl OwnInvoice {
+    pub(crate) const fn key(&self) -> DocumentKey {
+        DocumentKey::new(INVOICE, *self.tid.bytes())
+    }
+}
+
+/// A payment under way, from this purse: what its exchange remembers.
+///
+/// Shape: `[amount, day, Com, payee's certificate, what]`.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct Payment {
+    #[n(0)]
+    pub amount: Amount,
+    #[n(1)]
+    pub day: u64,
+    #[n(2)]
+    pub com: florin_coin::Com,
+    #[n(3)]
+    pub certificate: Bytes,
+    #[n(4)]
+    pub target: Target,
+}
+
+/// What is paid.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub(crate) enum Target {
+    /// A web page: the request that pays, which is repeated.
+    #[n(0)]
+    Page(#[n(0)] WebRequest),
+    /// An invoice: the box where the answer comes.
+    #[n(1)]
+    Invoice(#[n(0)] TidPy),
+}
+
+/// A request for a page.
+///
+/// Shape: `[method, url, [[name, value], ...], data]`.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct WebRequest {
+    #[n(0)]
+    pub method: String,
+    #[n(1)]
+    pub url: String,
+    #[n(2)]
+    pub headers: Vec<(String, Bytes)>,
+    #[n(3)]
+    pub data: Bytes,
+}
+
+/// What an exchange remembers.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub(crate) enum Note {
+    #[n(0)]
+    Register,
+    #[n(1)]
+    Enrol {
+        #[n(0)]
+        account: String,
+        #[n(1)]
+        roles: u8,
+        #[n(2)]
+        before: Option<ConfirmedAccount>,
+    },
+    #[n(2)]
+    Confirm {
+        #[n(0)]
+        enrolment: OwnEnrolment,
+    },
+    #[n(3)]
+    WRequest3(#[n(0)] OpenPurchase),
+    #[n(4)]
+    Collect(#[n(0)] OpenPurchase),
+    #[n(5)]
+    Change,
+    #[n(6)]
+    Redeem {
+        #[n(0)]
+        amount: Amount,
+        #[n(1)]
+        account: String,
+    },
+    #[n(7)]
+    Pay(#[n(0)] Payment),
+    #[n(8)]
+    OpenBox(#[n(0)] OwnInvoice),
+    #[n(9)]
+    Validate {
+        #[n(0)]
+        invoice: OwnInvoice,
+        #[n(1)]
+        payer: PartyId,
+        #[n(2)]
+        com: Digest,
+    },
+    /// Something whose answer says nothing more: an acknowledgement, an answer put into a box.
+    #[n(10)]
+    Deliver,
+}
+
+impl Note {
+    /// The number in [`florin_shell::exchange::Exchange::kind`].
+    pub(crate) const fn kind(&self) -> u16 {
+        match self {
+            Self::Register => 1,
+            Self::Enrol { .. } => 2,
+            Self::Confirm { .. } => 3,
+            Self::WRequest3(_) => 4,
+            Self::Collect(_) => 5,
+            Self::Change => 6,
+            Self::Redeem { .. } => 7,
+            Self::Pay(_) => 8,
+            Self::OpenBox(_) => 9,
+            Self::Validate { .. } => 10,
+            Self::Deliver => 11,
+        }
+    }
+
+    pub(crate) fn of(exchange: &florin_shell::exchange::Exchange) -> Option<Self> {
+        cbor::decode_strict(&exchange.note).ok()
+    }
+
+    /// What people call it.
+    pub(crate) const fn title(&self) -> &'static str {
+        match self {
+            Self::Register => "the registration",
+            Self::Enrol { .. } => "the enrolment",
+            Self::Confirm { .. } => "the confirmation of the code",
+            Self::WRequest3(_) => "the purchase",
+            Self::Collect(_) => "the collection of bought coins",
+            Self::Change => "the change of coins",
+            Self::Redeem { .. } => "the redemption",
+            Self::Pay(_) => "the payment",
+            Self::OpenBox(_) => "the invoice",
+            Self::Validate { .. } => "the receipt of coins",
+            Self::Deliver => "an acknowledgement",
+        }
+    }
+}
+
+/// What something that has ended was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(index_only)]
+pub(crate) enum Kind {
+    #[n(0)]
+    Bought,
+    #[n(1)]
+    Paid,
+    #[n(2)]
+    Received,
+    #[n(3)]
+    Redeemed,
+    #[n(4)]
+    Changed,
+}
+
+/// How something ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(index_only)]
+pub(crate) enum End {
+    /// It happened.
+    #[n(0)]
+    Done,
+    /// Some coins were bad.
+    #[n(1)]
+    Denied,
+    /// The payee asked for another amount than was paid.
+    #[n(2)]
+    AmountMismatch,
+    /// It never happened and never will.
+    #[n(3)]
+    Never,
+    /// It was refused, by the bank or by the operator.
+    #[n(4)]
+    Refused,
+}
+
+/// A coin that was not taken.
+///
+/// Shape: `[worth, cause]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct LostCoin {
+    #[n(0)]
+    pub worth: Amount,
+    #[n(1)]
+    pub cause: CoinCause,
+}
+
+/// Something that has ended.
+///
+/// Shape: `[id, kind, end, amount, at, with, what, lost coins, reason, proof]`.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct Item {
+    #[n(0)]
+    pub id: ByteArray<16>,
+    #[n(1)]
+    pub kind: Kind,
+    #[n(2)]
+    pub end: End,
+    #[n(3)]
+    pub amount: Amount,
+    #[n(4)]
+    pub at: Timestamp,
+    #[n(5)]
+    pub with: String,
+    #[n(6)]
+    pub what: String,
+    #[n(7)]
+    pub lost: Vec<LostCoin>,
+    #[n(8)]
+    pub reason: Option<String>,
+    #[n(9)]
+    pub proof: Proof,
+}
+
+/// What proves it.
+///
+/// Shape: `[Com or null, certificate or null, receipt or null, statement or null]`; the statement is what the issuer
+/// signed (a verdict, a refusal, a statement about coins).
+#[derive(Clone, PartialEq, Eq, Default, Debug, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct Proof {
+    #[n(0)]
+    pub com: Option<florin_coin::Com>,
+    #[n(1)]
+    pub certificate: Option<Bytes>,
+    #[n(2)]
+    pub receipt: Option<Bytes>,
+    #[n(3)]
+    pub statement: Option<Bytes>,
+}
+
+impl Item {
+    pub(crate) const fn key(&self) -> DocumentKey {
+        DocumentKey::new(HISTORY, self.id.0)
+    }
+}
+
+/// The exchange that follows another one: the same name every time.
+pub(crate) fn following(exchange: ExchangeId, what: &str) -> ExchangeId {
+    ExchangeId::new(
+        florin_crypto::digest("florin/v1/wallet/following", &[exchange.bytes(), what.as_bytes()]).short(),
+    )
+}

@@ -1,0 +1,50 @@
+//! The wallet of a person, a script or an agent: a purse of coins in encrypted books, and every command of
+//! `florin wallet` as a function. Source: VarietyCash §3 (coin purchaser, payer, payee, coin-holder); books.md,
+//! "Exactly once"; web.md (the client's side); docs/wallet.md.
+//!
+//! Every request is persisted before its first byte leaves and is sent with the same bytes until it is answered, so the
+//! same command after a crash ends the same payment once.
+
+mod apply;
+mod buy;
+mod documents;
+mod history;
+mod identity;
+mod invoice;
+mod jcs;
+mod limits;
+mod mix;
+mod net;
+mod offer;
+mod output;
+mod pay;
+mod pay_invoice;
+mod pay_web;
+mod post;
+mod purse;
+mod receipt;
+mod redeem;
+mod refusal;
+mod report;
+mod status;
+mod wallet;
+mod x402;
+
+pub use buy::{BuyOptions, BuyReport, BuyState};
+pub use history::{HistoryEntry, HistoryReport};
+pub use identity::{EnrolReport, EnrolState, RegisterReport};
+pub use invoice::{InvoiceReport, InvoiceState, RequestOptions};
+pub use limits::{LimitChange, LimitRow, LimitsReport};
+pub use mix::CoinMix;
+pub use net::{Directory, Fetching, HttpNetwork, Network, Web, WebAnswer, WebSending};
+pub use output::Output;
+pub use pay::{PayOutcome, PayReport, Policy};
+pub use pay_invoice::{InvoiceView, PayInvoiceOptions};
+pub use pay_web::PayOptions;
+pub use purse::{BalanceReport, BalanceRow};
+pub use receipt::ReceiptReport;
+pub use redeem::{RedeemAmount, RedeemReport};
+pub use refusal::{LimitKind, WalletError};
+pub use report::Lost;
+pub use status::{OpenItem, StatusReport};
+pub use wallet::{BOOKS_DIR, InitOptions, InitReport, OpenOptions, ROLE, Wallet, needs};

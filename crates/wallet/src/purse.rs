@@ -1,0 +1,263 @@
+//! The purse: coins as holdings, what they are worth, which of them pay an amount, and change.
+//! Source: VarietyCash §2.6, §3 (Change, Refresh); books.md (holdings); `florin_money::select`.
+
+use std::fmt;
+
+use florin_books::{Account, Held, Holding, HoldingChange, HoldingId, PartyId, Transition, TxId};
+use florin_coin::{BadCoin, COINS_PER_PAYMENT_MAX, Calendar, Coin, CoinSet, HeldCoin, holder};
+use florin_money::{Amount, CoinList, Currency, Selection, select};
+use florin_shell::exchange::{self, Exchange};
+use serde::Serialize;
+
+use crate::documents::{LostCoin, Note};
+use crate::refusal::WalletError;
+use crate::report::text;
+use crate::wallet::Wallet;
+
+/// Coins that stop paying within so long are shown as expiring, and are refreshed.
+const EXPIRING_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+/// How often the wallet changes coins for one payment: each change leaves fewer coins, so that it ends.
+const CHANGES_MAX: usize = 16;
+/// A change lasts at most so long.
+const EXP_MS: u64 = 23 * 60 * 60 * 1000;
+
+/// A coin of the purse.
+#[derive(Clone)]
+pub(crate) struct Owned {
+    pub id: HoldingId,
+    pub coin: HeldCoin,
+    pub reserved: bool,
+}
+
+impl Owned {
+    fn of(held: &Held) -> Option<Self> {
+        let coin = HeldCoin::from_bytes(&held.holding.token)?;
+        Some(Self { id: held.holding.id, coin, reserved: held.reserved_for.is_some() })
+    }
+}
+
+/// What the purse holds of one currency.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct BalanceRow {
+    /// Coins that can be spent.
+    #[serde(serialize_with = "text")]
+    pub free: Amount,
+    /// Coins set aside for what is under way.
+    #[serde(serialize_with = "text")]
+    pub reserved: Amount,
+    /// Free coins that stop paying within 30 days, or have stopped; `status` exchanges them.
+    #[serde(serialize_with = "text")]
+    pub expiring: Amount,
+    /// How many free coins there are.
+    pub coins: usize,
+}
+
+/// What the purse holds.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct BalanceReport {
+    /// One row for each currency of the operator.
+    pub balances: Vec<BalanceRow>,
+}
+
+impl fmt::Display for BalanceReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for row in &self.balances {
+            let coins = if row.coins == 1 { "coin" } else { "coins" };
+            write!(f, "{} in {} {coins}", row.free, row.coins)?;
+            if !row.reserved.is_zero() {
+                write!(f, ", {} set aside", row.reserved)?;
+            }
+            if !row.expiring.is_zero() {
+                write!(f, ", {} expiring", row.expiring)?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// Adds to a transition: coins arrive.
+pub(crate) fn add_coins(t: &mut Transition, issuer: PartyId, coins: &[Coin], currency: Currency) {
+    for coin in coins {
+        let worth = Amount::new(coin.value, currency);
+        t.holdings.push(HoldingChange::Add(Holding {
+            id: coin.holding_id(),
+            issuer,
+            value: worth,
+            expires: coin.expires,
+            token: HeldCoin { worth, coin: coin.clone() }.to_bytes(),
+        }));
+        t.post(Account::Holdings(issuer), Account::World, worth);
+    }
+}
+
+/// Adds to a transition: coins that were set aside for an exchange leave. The exchange itself is ended elsewhere.
+pub(crate) fn remove_coins(t: &mut Transition, issuer: PartyId, exchange: &Exchange, coins: &[Owned]) {
+    for owned in coins {
+        t.holdings.push(HoldingChange::Remove(owned.id, exchange.id));
+        t.post(Account::World, Account::Holdings(issuer), owned.coin.worth);
+    }
+}
+
+/// Adds to a transition: the exchange is over; the bad coins leave, the good ones are free again. Gives the bad ones.
+pub(crate) fn part_coins(
+    t: &mut Transition,
+    issuer: PartyId,
+    exchange: &Exchange,
+    coins: &[Owned],
+    causes: &[BadCoin],
+) -> Vec<LostCoin> {
+    t.remove(exchange.key());
+    let mut lost = Vec::new();
+    for (index, owned) in (0u32..).zip(coins) {
+        match causes.iter().find(|bad| bad.index == index) {
+            Some(bad) => {
+                remove_coins(t, issuer, exchange, std::slice::from_ref(owned));
+                lost.push(LostCoin { worth: owned.coin.worth, cause: bad.cause });
+            }
+            None => t.holdings.push(HoldingChange::Release(owned.id, exchange.id)),
+        }
+    }
+    lost
+}
+
+/// The coins of an exchange as they go into an envelope.
+pub(crate) fn coin_set(coins: &[Owned], currency: Currency) -> Result<CoinSet, WalletError> {
+    let plain = coins.iter().map(|owned| owned.coin.coin.clone()).collect();
+    CoinSet::new(plain, currency).map_err(|_| WalletError::Damaged { what: "coins" })
+}
+
+impl Wallet {
+    /// What the purse holds.
+    ///
+    /// # Errors
+    /// Those of the books.
+    pub fn balance(&self) -> Result<BalanceReport, WalletError> {
+        let soon = self.now().plus_ms(EXPIRING_MS);
+        let all = self.coins()?;
+        let keys = self.keys();
+        let rows = keys.currencies.iter().map(|terms| {
+            let currency = terms.currency;
+            let of = |wanted: &dyn Fn(&Owned) -> bool| {
+                let worth = all.iter().filter(|o| o.coin.worth.currency() == currency && wanted(o));
+                let worth: Vec<Amount> = worth.map(|o| o.coin.worth).collect();
+                let sum = Amount::sum(worth.iter().copied(), currency);
+                sum.map(|sum| (sum, worth.len())).map_err(|_| WalletError::Damaged { what: "coins" })
+            };
+            let (free, coins) = of(&|o| !o.reserved)?;
+            let (reserved, _) = of(&|o| o.reserved)?;
+            let (expiring, _) = of(&|o| !o.reserved && o.coin.coin.expires <= soon)?;
+            Ok(BalanceRow { free, reserved, expiring, coins })
+        });
+        Ok(BalanceReport { balances: rows.collect::<Result<_, WalletError>>()? })
+    }
+
+    /// All coins, those first that stop paying first.
+    pub(crate) fn coins(&self) -> Result<Vec<Owned>, WalletError> {
+        let mut coins: Vec<Owned> =
+            self.house.books.view(|lane| lane.holdings().filter_map(Owned::of).collect())?;
+        coins.sort_by_key(|owned| (owned.coin.coin.expires, owned.id));
+        Ok(coins)
+    }
+
+    /// The coins that are set aside for an exchange, in its order.
+    pub(crate) fn coins_of(&self, exchange: &Exchange) -> Result<Vec<Owned>, WalletError> {
+        let ids = exchange.reserved.clone();
+        let found: Vec<Owned> = self.house.books.view({
+            let ids = ids.clone();
+            move |lane| ids.iter().filter_map(|id| lane.holding(id)).filter_map(Owned::of).collect()
+        })?;
+        if found.len() == ids.len() { Ok(found) } else { Err(WalletError::Damaged { what: "coins" }) }
+    }
+
+    /// Free coins of a currency that pay now.
+    pub(crate) fn free_coins(&self, currency: Currency) -> Result<Vec<Owned>, WalletError> {
+        let now = self.now();
+        let mut coins = self.coins()?;
+        let pays =
+            |o: &Owned| !o.reserved && o.coin.worth.currency() == currency && o.coin.coin.expires > now;
+        coins.retain(pays);
+        Ok(coins)
+    }
+
+    /// How many coins an envelope may hold.
+    fn coins_max(&self) -> usize {
+        let terms = usize::try_from(self.keys().terms.coins_per_payment_max).unwrap_or(usize::MAX);
+        terms.min(COINS_PER_PAYMENT_MAX)
+    }
+
+    /// Coins worth exactly this, at most `coins_max`; changes some first where the purse does not have them.
+    pub(crate) async fn exact_coins(
+        &self,
+        amount: Amount,
+        coins_max: usize,
+    ) -> Result<Vec<Owned>, WalletError> {
+        let coins_max = self.coins_max().min(coins_max);
+        let denominations = self.denominations(amount.currency())?;
+        for _ in 0..CHANGES_MAX {
+            let free = self.free_coins(amount.currency())?;
+            let values: Vec<u64> = free.iter().map(|owned| owned.coin.coin.value).collect();
+            let pick =
+                |places: &[usize]| places.iter().filter_map(|i| free.get(*i).cloned()).collect::<Vec<_>>();
+            match select(&values, amount.minor(), coins_max, &denominations) {
+                Selection::Exact(places) => return Ok(pick(&places)),
+                Selection::Short { have } => {
+                    let have = Amount::new(have, amount.currency());
+                    return Err(WalletError::NotEnough { have, need: amount });
+                }
+                Selection::NotPayable => return Err(WalletError::NotPayable { amount }),
+                Selection::Change { give, exact, back } => {
+                    let wanted = CoinList::of_values(exact.values().chain(back.values()));
+                    let wanted = wanted.map_err(|_| WalletError::NotPayable { amount })?;
+                    self.change(&pick(&give), wanted).await?;
+                }
+            }
+        }
+        Err(WalletError::NotPayable { amount })
+    }
+
+    /// Exchanges coins for others of the same total.
+    pub(crate) async fn change(&self, give: &[Owned], wanted: CoinList) -> Result<(), WalletError> {
+        let Some(currency) = give.first().map(|owned| owned.coin.worth.currency()) else { return Ok(()) };
+        let progress = self.progress("changing coins");
+        let issuer = self.issuer().await?;
+        let set = coin_set(give, currency)?;
+        let worth = set.total;
+        let (txid, exp) = (TxId::new(self.draw()), self.now().plus_ms(EXP_MS));
+        let prepared = holder::change(&issuer, set, wanted, txid, exp, &mut *self.entropy())
+            .map_err(|_| WalletError::NotPayable { amount: worth })?;
+        let mut x = self.exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &Note::Change);
+        x.reserved = give.iter().map(|owned| owned.id).collect();
+        exchange::begin(&self.house, &x, self.fresh("florin/v1/wallet/change", &[x.id.bytes()])).await?;
+        let answer = self.settle(&x).await?;
+        progress.finish();
+        let news = answer.and_then(|answer| holder::read_exchange(&x.pending, &answer, &self.keys()).ok());
+        if news.is_some_and(|news| !news.causes.is_empty()) {
+            return Err(WalletError::CoinsRefused { worth });
+        }
+        Ok(())
+    }
+
+    /// Exchanges coins that soon stop paying, or have stopped, for new ones of the same values.
+    pub(crate) async fn refresh_expiring(&self) -> Result<(), WalletError> {
+        let calendar = Calendar::of(&self.keys().terms);
+        // Where coins live so shortly that new ones expire as soon, nothing is gained.
+        let until =
+            self.now().plus_ms(EXPIRING_MS).min(calendar.expiry(calendar.epoch_at(self.now())).minus_ms(1));
+        let old: Vec<Owned> =
+            self.coins()?.into_iter().filter(|o| !o.reserved && o.coin.coin.expires <= until).collect();
+        for terms in &self.keys().currencies {
+            let of: Vec<Owned> =
+                old.iter().filter(|o| o.coin.worth.currency() == terms.currency).cloned().collect();
+            for some in of.chunks(self.coins_max().max(1)) {
+                let values = some.iter().map(|owned| owned.coin.coin.value);
+                let Ok(list) = CoinList::of_values(values) else { continue };
+                match self.change(some, list).await {
+                    Ok(()) | Err(WalletError::CoinsRefused { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,491 @@
+//! A wallet on disk: made once and pinned to its operator, opened by one process at a time.
+//! Source: architecture.md, "Conventions"; G12 (the root key's fingerprint is shown and pinned at first use).
+//!
+//! The folder holds `keys.vault` (three secrets) and `books` (everything else, sealed under the first of them).
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use florin_books::{
+    Clock, DocumentKey, DocumentKind, LaneId, LaneSpec, Needs, PartyId, Timestamp, Transition,
+};
+use florin_coin::IssuerKey;
+use florin_crypto::{Bytes, Digest, Entropy, KemSecretKey, SigningKey, cbor, digest, random};
+use florin_money::{Amount, Currency, Denominations};
+use florin_parties::{DirectoryError, IdentityKeys, KeyList, SignedKeyList, network_id, parse_network_id};
+use florin_shell::exchange::Exchange;
+use florin_shell::house::House;
+use florin_shell::vault::SECOND_FACTOR_FILE;
+use florin_shell::{
+    OsEntropy, Passphrase, Progress, StorageOptions, SystemClock, Vault, VaultError, VaultNeeds,
+    create_books, open_books,
+};
+use florin_store::{Books, StoreError};
+use minicbor::{Decode, Encode};
+use serde::Serialize;
+
+use crate::documents::{CERTIFICATE, Note, OwnCertificate, SETTINGS, Settings, single};
+use crate::net::{HttpNetwork, Network, PATIENCE};
+use crate::refusal::WalletError;
+
+/// The role, which names the usual folders.
+pub const ROLE: &str = "wallet";
+/// The folder of the books within the wallet's own.
+pub const BOOKS_DIR: &str = "books";
+/// Books that are not whole yet.
+const BOOKS_MAKING_DIR: &str = "books.making";
+/// The wallet's one lane.
+const LANE: LaneId = LaneId(1);
+const STORE_SECRET: &str = "store";
+const SIGN_SECRET: &str = "sign";
+const KEM_SECRET: &str = "kem";
+/// A key list older than this is asked for again when that costs nothing more.
+const KEYS_OLD_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// How a wallet is made.
+pub struct InitOptions<'a> {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// The folder of the second factor; none does without one.
+    pub keys_dir: Option<PathBuf>,
+    /// The passphrase.
+    pub passphrase: &'a Passphrase,
+    /// The operator's URL.
+    pub operator: String,
+    /// The operator's network id, if it is known from elsewhere.
+    pub pin: Option<String>,
+    /// Certificates trusted besides the public ones.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How a wallet is opened.
+pub struct OpenOptions<'a> {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// The folder of the second factor.
+    pub keys_dir: Option<PathBuf>,
+    /// The passphrase.
+    pub passphrase: &'a Passphrase,
+    /// How long one matter may take before it is reported as not known yet.
+    pub patience: Duration,
+    /// Whether the answer is JSON, so that nothing else is shown.
+    pub json: bool,
+}
+
+impl<'a> OpenOptions<'a> {
+    /// The usual ones.
+    #[must_use]
+    pub fn new(dir: PathBuf, keys_dir: Option<PathBuf>, passphrase: &'a Passphrase) -> Self {
+        Self { dir, keys_dir, passphrase, patience: PATIENCE, json: false }
+    }
+}
+
+/// What `init` did.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct InitReport {
+    /// The wallet's folder.
+    pub dir: PathBuf,
+    /// The file of the second factor.
+    pub second_factor: Option<PathBuf>,
+    /// The operator's URL.
+    pub operator: String,
+    /// What the operator calls itself.
+    pub name: String,
+    /// The network id: the fingerprint that this wallet is pinned to.
+    pub fingerprint: String,
+    /// Whether the fingerprint was given and compared, rather than taken from the operator at first use.
+    pub pinned_by_hand: bool,
+    /// Whether nothing here is worth anything.
+    pub test: bool,
+}
+
+impl fmt::Display for InitReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let test = if self.test { ", a sandbox: its coins are worth nothing" } else { "" };
+        writeln!(f, "wallet in {}", self.dir.display())?;
+        match &self.second_factor {
+            Some(file) => {
+                writeln!(f, "second factor in {}: without it the wallet does not open", file.display())?
+            }
+            None => writeln!(f, "no second factor")?,
+        }
+        writeln!(f, "operator {} at {}{test}", self.name, self.operator)?;
+        writeln!(f, "fingerprint {}", self.fingerprint)?;
+        if !self.pinned_by_hand {
+            writeln!(f, "compare the fingerprint with the one that the operator publishes elsewhere")?;
+        }
+        Ok(())
+    }
+}
+
+/// An open wallet.
+pub struct Wallet {
+    pub(crate) house: House,
+    pub(crate) identity: IdentityKeys,
+    pub(crate) net: Network,
+    pub(crate) dir: PathBuf,
+    pub(crate) patience: Duration,
+    pub(crate) json: bool,
+    operator: PartyId,
+    keys: RwLock<Arc<KeyList>>,
+}
+
+/// What the wallet in a folder asks for before it opens.
+///
+/// # Errors
+/// `NotThere`, or those of the vault.
+pub fn needs(dir: &Path) -> Result<VaultNeeds, WalletError> {
+    Vault::needs(dir).map_err(|error| not_there(dir, error))
+}
+
+fn not_there(dir: &Path, error: VaultError) -> WalletError {
+    match error {
+        VaultError::NotThere { .. } => WalletError::NotThere { dir: dir.to_owned() },
+        other => WalletError::Vault(other),
+    }
+}
+
+fn spec() -> LaneSpec {
+    LaneSpec { lane: LANE, registers: Vec::new() }
+}
+
+/// Checks a key list against what is pinned.
+pub(crate) fn verify_list(url: &str, bytes: &[u8], pinned: Option<PartyId>) -> Result<KeyList, WalletError> {
+    SignedKeyList::verify(bytes, pinned).map_err(|error| match (error, pinned) {
+        (DirectoryError::OperatorChanged, Some(id)) => {
+            WalletError::OperatorChanged { url: url.to_owned(), pinned: network_id(id) }
+        }
+        (error, _) => WalletError::Directory(error),
+    })
+}
+
+impl Wallet {
+    /// Makes a wallet for the operator at a URL: asks it who it is, checks and pins that, then makes keys and books.
+    ///
+    /// # Errors
+    /// `AlreadyThere`, `Input` (the pin), `Url`, `Unreachable`, `NotAnOperator`, `Directory`, `OperatorChanged`; those
+    /// of keys and books.
+    pub async fn init(options: InitOptions<'_>) -> Result<InitReport, WalletError> {
+        let network = HttpNetwork::new(&options.operator, options.ca_file.as_deref())?.network();
+        Self::init_on(options, &network).await
+    }
+
+    /// The same over another network.
+    ///
+    /// # Errors
+    /// As [`Wallet::init`].
+    pub async fn init_on(options: InitOptions<'_>, network: &Network) -> Result<InitReport, WalletError> {
+        if options.dir.join(BOOKS_DIR).exists() {
+            return Err(WalletError::AlreadyThere { dir: options.dir });
+        }
+        let pinned = options.pin.as_deref().map(read_pin).transpose()?;
+        let url = options.operator.trim_end_matches('/').to_owned();
+        let bytes = network.directory.fetch().await?;
+        let list = verify_list(&url, &bytes, pinned)?;
+        let second = options.keys_dir.as_ref().map(|dir| dir.join(SECOND_FACTOR_FILE));
+        let vault = make_vault(&options, second.as_deref())?;
+        let settings = Settings {
+            url: url.clone(),
+            operator: list.operator,
+            keys: Bytes(bytes),
+            ca_file: options.ca_file.map(|path| path.to_string_lossy().into_owned()),
+            limits: Vec::new(),
+        };
+        make_books(&options.dir, &vault, &settings)?;
+        Ok(InitReport {
+            dir: options.dir,
+            second_factor: second,
+            operator: url,
+            name: list.name,
+            fingerprint: network_id(list.operator),
+            pinned_by_hand: pinned.is_some(),
+            test: list.test,
+        })
+    }
+
+    /// Opens a wallet; another process that has it open is waited for, up to 10 s.
+    ///
+    /// # Errors
+    /// `NotThere`; those of keys and books, `wallet-busy` among them.
+    pub fn open(options: OpenOptions<'_>) -> Result<Self, WalletError> {
+        let (identity, books) = open_parts(&options)?;
+        let settings = read_settings(&books)?;
+        let ca_file = settings.ca_file.as_ref().map(PathBuf::from);
+        let network = HttpNetwork::new(&settings.url, ca_file.as_deref())?.network();
+        Self::assemble(options, identity, House::new(books), network)
+    }
+
+    /// The same over another network.
+    ///
+    /// # Errors
+    /// As [`Wallet::open`].
+    pub fn open_on(options: OpenOptions<'_>, network: Network) -> Result<Self, WalletError> {
+        let (identity, books) = open_parts(&options)?;
+        Self::assemble(options, identity, House::new(books), network)
+    }
+
+    /// With a clock of one's own.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.house.clock = clock;
+        self
+    }
+
+    fn assemble(
+        options: OpenOptions<'_>,
+        identity: IdentityKeys,
+        house: House,
+        net: Network,
+    ) -> Result<Self, WalletError> {
+        let settings = read_settings(&house.books)?;
+        let list = verify_list(&settings.url, &settings.keys.0, Some(settings.operator))?;
+        Ok(Self {
+            house,
+            identity,
+            net,
+            dir: options.dir,
+            patience: options.patience,
+            json: options.json,
+            operator: settings.operator,
+            keys: RwLock::new(Arc::new(list)),
+        })
+    }
+
+    /// Lets go of the wallet in good order. Dropping it is as a crash is: nothing is lost either.
+    ///
+    /// # Errors
+    /// The books had failed.
+    pub fn close(self) -> Result<(), WalletError> {
+        self.house.books.stop().map_err(WalletError::Commit)
+    }
+
+    /// The wallet's own id, from its signing key.
+    #[must_use]
+    pub fn id(&self) -> PartyId {
+        self.identity.id()
+    }
+
+    /// The operator that it is pinned to.
+    #[must_use]
+    pub const fn operator(&self) -> PartyId {
+        self.operator
+    }
+
+    /// The operator's keys and terms, as they were checked last.
+    #[must_use]
+    pub fn keys(&self) -> Arc<KeyList> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads an amount in one of the operator's currencies, such as `12.30 FLO`; without a code, in the first of them.
+    ///
+    /// # Errors
+    /// `Amount`.
+    pub fn amount(&self, text: &str) -> Result<Amount, WalletError> {
+        let known: Vec<Currency> = self.keys().currencies.iter().map(|terms| terms.currency).collect();
+        let text = text.trim();
+        let whole = match known.first().filter(|_| !text.contains(' ')) {
+            Some(currency) => format!("{text} {currency}"),
+            None => text.to_owned(),
+        };
+        Amount::parse(&whole, &known).map_err(|why| WalletError::Amount { text: text.to_owned(), why })
+    }
+
+    /// The currency of a code.
+    ///
+    /// # Errors
+    /// `Currency`.
+    pub fn currency(&self, code: &str) -> Result<Currency, WalletError> {
+        let keys = self.keys();
+        let found = keys.currencies.iter().map(|terms| terms.currency).find(|c| c.code().as_str() == code);
+        found.ok_or_else(|| WalletError::Currency { currency: code.to_owned() })
+    }
+
+    pub(crate) fn denominations(&self, currency: Currency) -> Result<Denominations, WalletError> {
+        let unknown = || WalletError::Currency { currency: currency.to_string() };
+        let keys = self.keys();
+        let terms = keys.currency(currency).ok_or_else(unknown)?;
+        Denominations::new(currency, terms.denominations.clone()).map_err(|_| unknown())
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.house.clock.now()
+    }
+
+    pub(crate) fn entropy(&self) -> Box<dyn Entropy> {
+        (self.house.entropy)()
+    }
+
+    pub(crate) fn draw<const N: usize>(&self) -> [u8; N] {
+        random(&mut *self.entropy())
+    }
+
+    pub(crate) fn progress(&self, text: &str) -> Progress {
+        Progress::start(text, self.json)
+    }
+
+    /// An empty change.
+    pub(crate) fn fresh(&self, label: &str, parts: &[&[u8]]) -> Transition {
+        Transition::new(digest(label, parts), self.house.books.durable())
+    }
+
+    pub(crate) fn settings(&self) -> Result<Settings, WalletError> {
+        read_settings(&self.house.books)
+    }
+
+    pub(crate) fn document<T>(&self, key: DocumentKey) -> Result<Option<T>, WalletError>
+    where
+        T: for<'b> Decode<'b, ()> + Encode<()>,
+    {
+        read_document(&self.house.books, key)
+    }
+
+    /// All documents of a kind.
+    pub(crate) fn documents<T>(&self, kind: DocumentKind, what: &'static str) -> Result<Vec<T>, WalletError>
+    where
+        T: for<'b> Decode<'b, ()> + Encode<()>,
+    {
+        let all = self.house.books.scan(kind)?;
+        let read = all.iter().map(|(_, d)| cbor::decode_strict(&d.value));
+        read.collect::<Result<_, _>>().map_err(|_| WalletError::Damaged { what })
+    }
+
+    /// Changes one document by what it says now.
+    pub(crate) async fn change_document<T>(
+        &self,
+        key: DocumentKey,
+        what: &'static str,
+        mut change: impl FnMut(Option<T>) -> Option<T>,
+    ) -> Result<(), WalletError>
+    where
+        T: for<'b> Decode<'b, ()> + Encode<()>,
+    {
+        let needs = Needs { documents: vec![key], ..Needs::default() };
+        let drawn: [u8; 16] = self.draw();
+        let cause: Digest = digest("florin/v1/wallet/change", &[what.as_bytes(), &drawn]);
+        self.house
+            .act(&needs, |facts, _| {
+                let now = facts.document(&key).and_then(|bytes| cbor::decode_strict(bytes).ok());
+                let mut t = Transition::new(cause, facts.as_of);
+                t.write(key, cbor::encode(&change(now)?));
+                Some(t)
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// The certificate; every party of a payment has one.
+    pub(crate) fn certificate(&self) -> Result<OwnCertificate, WalletError> {
+        self.document(single(CERTIFICATE))?.ok_or(WalletError::NotRegistered)
+    }
+
+    /// The key to seal to now; the list is asked for again where it has none or is old.
+    pub(crate) async fn issuer(&self) -> Result<IssuerKey, WalletError> {
+        let now = self.now();
+        let list = self.keys();
+        if now.since(list.time) > KEYS_OLD_MS || IssuerKey::of(&list, now).is_none() {
+            // An old list that still has a key in use is good enough where the operator does not answer.
+            match self.refresh_keys().await {
+                Ok(()) | Err(WalletError::Unreachable { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        IssuerKey::of(&self.keys(), now).ok_or(WalletError::NoKey)
+    }
+
+    /// Asks the operator for its key list; the pinned operator alone may change it, and never back.
+    pub(crate) async fn refresh_keys(&self) -> Result<(), WalletError> {
+        let bytes = self.net.directory.fetch().await?;
+        let url = self.settings()?.url;
+        let list = verify_list(&url, &bytes, Some(self.operator))?;
+        if list.time <= self.keys().time {
+            return Ok(());
+        }
+        self.change_settings(|settings| settings.keys = Bytes(bytes.clone())).await?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(list);
+        Ok(())
+    }
+
+    /// A request that is to be persisted.
+    pub(crate) fn exchange(&self, to: &str, body: Vec<u8>, pending: Vec<u8>, note: &Note) -> Exchange {
+        Exchange {
+            id: florin_books::ExchangeId::new(self.draw()),
+            kind: note.kind(),
+            to: to.to_owned(),
+            body,
+            pending,
+            reserved: Vec::new(),
+            note: cbor::encode(note),
+            since: self.now(),
+        }
+    }
+}
+
+fn read_pin(text: &str) -> Result<PartyId, WalletError> {
+    let pin = text.trim().strip_prefix("florin:").unwrap_or(text.trim());
+    let what = "a fingerprint: 22 characters of base64url";
+    parse_network_id(pin).ok_or_else(|| WalletError::Input { text: text.to_owned(), what })
+}
+
+/// Makes the vault; one that an interrupted `init` has left is taken up, since nothing was done with its keys yet.
+fn make_vault(options: &InitOptions<'_>, second: Option<&Path>) -> Result<Vault, WalletError> {
+    let names = [STORE_SECRET, SIGN_SECRET, KEM_SECRET];
+    match Vault::create(&options.dir, second, options.passphrase, &names, &mut OsEntropy) {
+        Err(VaultError::AlreadyThere { .. }) => Ok(Vault::open(&options.dir, second, options.passphrase)?),
+        made => Ok(made?),
+    }
+}
+
+/// Makes the books aside and moves them into place, so that there are whole ones or none.
+fn make_books(dir: &Path, vault: &Vault, settings: &Settings) -> Result<(), WalletError> {
+    let making = dir.join(BOOKS_MAKING_DIR);
+    let io = |source| WalletError::File { path: making.clone(), source };
+    if making.exists() {
+        fs::remove_dir_all(&making).map_err(io)?;
+    }
+    let key = vault.secret(STORE_SECRET)?;
+    let books = create_books(&making, spec(), &key, Arc::new(SystemClock), &StorageOptions::default())?;
+    let mut t = Transition::new(digest("florin/v1/wallet/init", &[]), books.durable());
+    t.write(single(SETTINGS), cbor::encode(settings));
+    books.commit(t)?;
+    books.stop()?;
+    fs::rename(&making, dir.join(BOOKS_DIR)).map_err(io)?;
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)
+}
+
+fn open_parts(options: &OpenOptions<'_>) -> Result<(IdentityKeys, Books), WalletError> {
+    let dir = &options.dir;
+    let second = options.keys_dir.as_ref().map(|dir| dir.join(SECOND_FACTOR_FILE));
+    let vault = Vault::open(dir, second.as_deref(), options.passphrase).map_err(|e| not_there(dir, e))?;
+    let books_dir = dir.join(BOOKS_DIR);
+    if !books_dir.exists() {
+        return Err(WalletError::NotThere { dir: dir.clone() });
+    }
+    let identity = IdentityKeys {
+        signing: SigningKey::from_seed(&vault.secret(SIGN_SECRET)?),
+        kem: KemSecretKey::from_seed(&vault.secret(KEM_SECRET)?),
+    };
+    let key = vault.secret(STORE_SECRET)?;
+    let books = open_books(&books_dir, spec(), &key, Arc::new(SystemClock), &StorageOptions::default())?;
+    Ok((identity, books))
+}
+
+fn read_document<T>(books: &Books, key: DocumentKey) -> Result<Option<T>, WalletError>
+where
+    T: for<'b> Decode<'b, ()> + Encode<()>,
+{
+    let facts = books.load(&Needs { documents: vec![key], ..Needs::default() })?;
+    let read = facts.document(&key).map(cbor::decode_strict).transpose();
+    read.map_err(|_| WalletError::Damaged { what: "one of the wallet's own" })
+}
+
+fn read_settings(books: &Books) -> Result<Settings, WalletError> {
+    let settings = read_document(books, single(SETTINGS))?;
+    settings.ok_or(WalletError::Store(StoreError::Foreign {
+        file: BOOKS_DIR.to_owned(),
+        why: "these are not the books of a wallet",
+    }))
+}
