@@ -111,7 +111,8 @@ impl WebPayment<'_> {
     /// TID_PY: `digest("florin/v1/coin/web-tid", [accepted, method, resource, r])[..16]`.
     #[must_use]
     pub fn tid(&self) -> TidPy {
-        let parts: [&[u8]; 4] = [self.accepted_jcs, self.method.as_bytes(), self.resource.as_bytes(), &self.r];
+        let parts: [&[u8]; 4] =
+            [self.accepted_jcs, self.method.as_bytes(), self.resource.as_bytes(), &self.r];
         TidPy::new(digest("florin/v1/coin/web-tid", &parts).short())
     }
 

@@ -1,0 +1,111 @@
+//! The gate's offer (an entry of `accepts`) and the coin scheme's own object in a payload.
+//! Source: web.md, "Florin's profile" and §2.2; florin_coin::web.
+
+use data_encoding::BASE64URL_NOPAD;
+use florin_books::{PartyId, Timestamp};
+use florin_coin::web::{self, SCHEME};
+use florin_crypto::{Envelope, cbor};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::desk::Member;
+use crate::jcs::jcs;
+use crate::rules::Rule;
+
+/// The longest ciphertext of EncC1: 32 coins, padded (G9), and the tag.
+pub const ENC_C1_BYTES_MAX: usize = 4096 + 16;
+
+/// The coin scheme's own object in a payload.
+///
+/// Shape: JSON `{r, payer, deadline, enc_c1}`; `r` is base64url of 16 bytes, `payer` the text form of ID_PA, `enc_c1`
+/// base64url of EncC1 as CBOR. Units: `deadline` in milliseconds since 1970.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CoinPayload {
+    /// What the payer drew.
+    pub r: String,
+    /// The payer's pseudonym.
+    pub payer: String,
+    /// The deadline of Com.
+    pub deadline: u64,
+    /// The envelope.
+    pub enc_c1: String,
+}
+
+/// The same, read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Presentation {
+    /// What the payer drew.
+    pub r: [u8; 16],
+    /// The payer's pseudonym.
+    pub payer: PartyId,
+    /// The deadline of Com.
+    pub deadline: Timestamp,
+    /// The envelope.
+    pub enc_c1: Envelope,
+}
+
+impl CoinPayload {
+    /// For a payload.
+    #[must_use]
+    pub fn new(presentation: &Presentation) -> Self {
+        Self {
+            r: BASE64URL_NOPAD.encode(&presentation.r),
+            payer: presentation.payer.to_string(),
+            deadline: presentation.deadline.0,
+            enc_c1: BASE64URL_NOPAD.encode(&cbor::encode(&presentation.enc_c1)),
+        }
+    }
+
+    /// Reads it; nothing if a part is not what it should be.
+    #[must_use]
+    pub fn read(payload: &Value) -> Option<Presentation> {
+        let text = Self::deserialize(payload).ok()?;
+        let r = BASE64URL_NOPAD.decode(text.r.as_bytes()).ok()?.try_into().ok()?;
+        let payer = text.payer.parse().ok()?;
+        let bytes = BASE64URL_NOPAD.decode(text.enc_c1.as_bytes()).ok()?;
+        let enc_c1: Envelope = cbor::decode_strict(&bytes).ok()?;
+        (enc_c1.ct.len() <= ENC_C1_BYTES_MAX).then_some(Presentation {
+            r,
+            payer,
+            deadline: Timestamp(text.deadline),
+            enc_c1,
+        })
+    }
+}
+
+/// The entry for a rule: static, and signed by the gate. Nothing for a free rule.
+#[must_use]
+pub fn entry(member: &Member, rule: &Rule, max_timeout_s: u64) -> Option<Value> {
+    let price = rule.price?;
+    let label = rule.label();
+    let party = &member.party;
+    let mut entry = json!({
+        "scheme": SCHEME,
+        "network": web::network(party.list.operator),
+        "amount": price.minor().to_string(),
+        "asset": price.currency().code().as_str(),
+        "payTo": party.id().to_string(),
+        "maxTimeoutSeconds": max_timeout_s,
+        "extra": {
+            "rail": "coin",
+            "decimals": price.currency().exponent(),
+            "certificate": BASE64URL_NOPAD.encode(&member.certificate),
+            "name": member.name,
+            "rule": label,
+        },
+    });
+    let unsigned = jcs(&entry).ok()?;
+    let signature = web::sign_offer(party.id(), &party.identity.signing, &unsigned, &label);
+    let extra = entry.get_mut("extra")?.as_object_mut()?;
+    extra.insert("signature".to_owned(), BASE64URL_NOPAD.encode(&signature).into());
+    Some(entry)
+}
+
+/// What of an entry was signed: all but `extra.signature`, as canonical JSON; and the signature.
+#[must_use]
+pub fn signed_part(entry: &Value) -> Option<(Vec<u8>, Vec<u8>)> {
+    let mut unsigned = entry.clone();
+    let signature = unsigned.get_mut("extra")?.as_object_mut()?.remove("signature")?;
+    let signature = BASE64URL_NOPAD.decode(signature.as_str()?.as_bytes()).ok()?;
+    Some((jcs(&unsigned).ok()?, signature))
+}

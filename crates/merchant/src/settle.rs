@@ -1,0 +1,72 @@
+//! What the gate asks of a till: ways to pay for a rule, and what became of a payment.
+//! Source: web.md §2.1, §4 (4, 5, 8); architecture.md, "Never unknown".
+
+use std::future::Future;
+use std::pin::Pin;
+
+use serde_json::Value;
+
+use crate::rules::Rule;
+use crate::x402::{PaymentPayload, SettleResponse};
+
+/// A paying request, as far as the payment is concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct Paying<'a> {
+    /// The rule that prices it.
+    pub rule: &'a Rule,
+    /// Its method.
+    pub method: &'a str,
+    /// Its URL, as the payer sees it.
+    pub resource: &'a str,
+    /// What it pays with.
+    pub payment: &'a PaymentPayload,
+}
+
+/// What became of a payment.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Settlement {
+    /// Paid, now or before: the service is called.
+    Paid(Served),
+    /// Definitely not paid, and this payload never will be.
+    Denied(SettleResponse),
+    /// Not known yet: the same payload again.
+    Open {
+        /// Not before so many seconds.
+        retry_after_s: u32,
+    },
+    /// Not a payment for this: as if unpaid. An x402 code.
+    NotPaying(&'static str),
+    /// Paid and served, longer ago than it is served again.
+    AlreadyUsed,
+    /// The payment's id was used with another content.
+    IdReused,
+    /// The gate's own books or keys failed; nothing was sent.
+    Fault,
+}
+
+/// A settled payment whose service is to be called.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Served {
+    /// What goes into `PAYMENT-RESPONSE`.
+    pub response: SettleResponse,
+    /// The order, for [`Till::served`].
+    pub order: [u8; 16],
+}
+
+/// A future settlement.
+pub type Settling<'a> = Pin<Box<dyn Future<Output = Settlement> + Send + 'a>>;
+
+/// A future without a result.
+pub type Noting<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// Who takes payments for the gate.
+pub trait Till: Send + Sync {
+    /// The ways to pay for a rule: the same for every request, and signed.
+    fn accepts(&self, rule: &Rule) -> Vec<Value>;
+
+    /// Settles before the service is called.
+    fn settle<'a>(&'a self, paying: Paying<'a>) -> Settling<'a>;
+
+    /// The service has answered a request that is not safe to repeat: it is not served again.
+    fn served(&self, order: [u8; 16]) -> Noting<'_>;
+}
