@@ -146,6 +146,10 @@ pub enum Outcome {
 /// `NotHeld` inside [`ActError`] where a holding is no longer free.
 pub async fn begin(house: &House, exchange: &Exchange, mut t: Transition) -> Result<(), ActError> {
     exchange.begin(&mut t);
+    if t.as_of == Seq(0) {
+        // Nothing was read for it.
+        t.as_of = house.books.durable();
+    }
     t.cause = digest("florin/v1/exchange/begin", &[exchange.id.bytes()]);
     house.commit(t).await.map(|_| ()).map_err(ActError::Commit)
 }

@@ -197,15 +197,14 @@ fn store_refusal(error: &StoreError) -> Refusal {
         | StoreError::Damaged { .. }
         | StoreError::Foreign { .. }
         | StoreError::Fatal { .. } => {
-            tracing::error!(%error, "the store failed");
-            FAULT
+            FAULT.with_detail(format!("the store failed: {error}"))
         }
     }
 }
 
+/// The detail of a fault goes to the log, under the id that the asker gets; never to the asker.
 fn fault(what: &str, why: &Rejected) -> Refusal {
-    tracing::error!(what, ?why, "a broken invariant");
-    FAULT
+    FAULT.with_detail(format!("{what}: {why:?}"))
 }
 
 /// Randomness from the operating system.

@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod description;
 pub mod entropy;
 pub mod exchange;
 pub mod exit;
