@@ -35,10 +35,12 @@ pub struct VaultPlaces {
 }
 
 impl VaultPlaces {
-    /// The folder of the key module, apart from the books.
+    /// The folder of the key module: with the second factor, apart from the books and the cipher key, so that no
+    /// backup of the state holds both. Without a second factor there is no other folder.
     #[must_use]
     pub fn module(&self) -> PathBuf {
-        self.state.join("module")
+        let apart = self.second.as_deref().and_then(Path::parent);
+        apart.unwrap_or(&self.state).join("module")
     }
 }
 

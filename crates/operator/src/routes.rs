@@ -9,7 +9,6 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use data_encoding::BASE64URL_NOPAD;
 use florin_coin::issuer::{
     AcknowledgeStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep, CollectStep,
     PayeeStatusStep, PayerStatusStep, PaymentStep, RedeemStep, WRequest1Step, WRequest3Step,
@@ -20,6 +19,7 @@ use florin_parties::kinds::COPY_PARTICIPANT;
 use florin_parties::{ConfirmStep, EnrolStep, RegisterStep, network_id};
 use florin_rail::common::MESSAGE_BYTES_MAX;
 use florin_rail::{Refusal, Step};
+use florin_shell::description::{self, Description};
 use florin_shell::exchange::CONTENT_TYPE;
 use florin_shell::house::House;
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub fn router(operator: &Arc<Operator>) -> Router {
         .merge(step(o, books, BoxPutStep(i())))
         .merge(step(o, books, BoxTakeStep(i())))
         .merge(parties(o))
-        .route("/.well-known/florin", get(well_known).with_state(Arc::clone(o)))
+        .route(description::PATH, get(well_known).with_state(Arc::clone(o)))
         .merge(crate::admin::router(o))
         .layer(DefaultBodyLimit::disable());
     let ready = Arc::clone(o);
@@ -139,13 +139,6 @@ fn message(reply: Vec<u8>) -> Response {
 
 async fn well_known(State(operator): State<Arc<Operator>>) -> Response {
     let list = &operator.list;
-    Json(serde_json::json!({
-        "florin": 1,
-        "name": list.name,
-        "network": network_id(list.operator),
-        "test": list.test,
-        "time_ms": operator.clock.now().0,
-        "keys": BASE64URL_NOPAD.encode(&operator.signed_list),
-    }))
-    .into_response()
+    let (id, now) = (network_id(list.operator), operator.clock.now().0);
+    Json(Description::new(&operator.signed_list, &list.name, id, list.test, now)).into_response()
 }
