@@ -228,7 +228,7 @@ async fn serve(args: ServeArgs, output: Output) -> Result<ExitCode, Failure> {
     let config = bank_config(&args, &places.state)?;
     let second = places.second.as_deref();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let dir = places.state.join("books");
+    let dir = config.directory.clone();
     let new = !places.state.join(florin_shell::vault::VAULT_FILE).exists();
     let vault = if new {
         Vault::create(&places.state, second, &args.state.new_passphrase()?, &SECRETS, &mut OsEntropy)?

@@ -1,6 +1,7 @@
 //! How a command ends when it does not do what was asked: an exit code, a slug, a sentence. docs/exit-codes.md.
 
 use florin_bank::BankError;
+use florin_merchant::GateError;
 use florin_operator::{InitError, OperatorError};
 use florin_shell::config::ConfigError;
 use florin_shell::exit::ExitCode;
@@ -10,6 +11,7 @@ use florin_shell::passphrase::PassphraseError;
 use florin_shell::service::ServiceError;
 use florin_shell::vault::VaultError;
 use florin_store::StoreError;
+use florin_wallet::WalletError;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -53,6 +55,7 @@ by_exit_code!(
     PassphraseError,
     ServiceError,
     VaultError,
+    GateError,
 );
 
 impl From<StoreError> for Failure {
@@ -72,5 +75,11 @@ impl From<BankError> for Failure {
             BankError::NotSent => Self::of(ExitCode::Unavailable, error.to_string()),
             BankError::Unknown => Self::of(ExitCode::NotKnownYet, error.to_string()),
         }
+    }
+}
+
+impl From<WalletError> for Failure {
+    fn from(error: WalletError) -> Self {
+        Self::new(error.exit_code(), error.slug(), error.to_string())
     }
 }

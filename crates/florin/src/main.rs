@@ -2,9 +2,12 @@
 
 mod bank_cmd;
 mod common;
+mod demo;
 mod failure;
+mod gate_cmd;
 mod operator_cmd;
 mod output;
+mod wallet_cmd;
 
 use std::process::ExitCode as ProcessCode;
 
@@ -33,6 +36,14 @@ enum Command {
     /// The sandbox bank, and an account holder's calls to it.
     #[command(subcommand)]
     Bank(bank_cmd::BankCommand),
+    /// Asks for coins in front of a web server.
+    #[command(subcommand)]
+    Gate(gate_cmd::GateCommand),
+    /// Holds coins and pays.
+    #[command(subcommand)]
+    Wallet(wallet_cmd::WalletCommand),
+    /// Shows all of it on this machine.
+    Demo(demo::DemoArgs),
 }
 
 fn main() -> ProcessCode {
@@ -49,7 +60,11 @@ fn main() -> ProcessCode {
 }
 
 fn run(command: Command, output: Output) -> Result<ExitCode, Failure> {
-    florin_shell::logging::start().map_err(Failure::from)?;
+    match &command {
+        // The demo tells its own story.
+        Command::Demo(_) if std::env::var_os("FLORIN_LOG").is_none() => florin_shell::logging::start_at("error")?,
+        _ => florin_shell::logging::start()?,
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -58,6 +73,9 @@ fn run(command: Command, output: Output) -> Result<ExitCode, Failure> {
         match command {
             Command::Operator(command) => operator_cmd::run(command, output).await,
             Command::Bank(command) => bank_cmd::run(command, output).await,
+            Command::Gate(command) => gate_cmd::run(command, output).await,
+            Command::Wallet(command) => wallet_cmd::run(command, output).await,
+            Command::Demo(args) => demo::run(args, output).await,
         }
     })
 }

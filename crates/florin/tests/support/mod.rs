@@ -1,0 +1,187 @@
+//! The real programs, as a person would run them: started, killed, asked. Each test has a folder of its own.
+#![allow(
+    dead_code,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a program may take until it listens.
+const STARTS_IN: Duration = Duration::from_secs(30);
+
+/// A folder with everything of one test, and the commands run in it.
+pub struct Home {
+    dir: tempfile::TempDir,
+}
+
+/// A running program; killed when dropped.
+pub struct Program {
+    child: Child,
+    /// Where it listens.
+    pub url: String,
+    /// Everything it printed before it listened.
+    pub said: Vec<String>,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// `florin ARGS` in this home.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_florin"));
+        command
+            .args(args)
+            .env("FLORIN_HOME", self.path("state"))
+            .env("FLORIN_KEYS", self.path("keys"))
+            .env_remove("FLORIN_LOG")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs a command that must do what it is asked; its standard output.
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(
+            output.status.success(),
+            "florin {args:?} ended with {}:\n{}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The same as JSON.
+    pub fn json(&self, args: &[&str]) -> serde_json::Value {
+        let mut all = vec!["--json"];
+        all.extend_from_slice(args);
+        let text = self.ok(&all);
+        let last = text.lines().last().unwrap_or_default();
+        serde_json::from_str(last).unwrap_or_else(|e| panic!("florin {args:?}: {e}: {text}"))
+    }
+
+    /// Runs a command that must fail with this exit code; its JSON.
+    pub fn fails(&self, args: &[&str], code: i32) -> serde_json::Value {
+        let mut all = vec!["--json"];
+        all.extend_from_slice(args);
+        let output = self.run(&all);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "florin {args:?}:\n{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap_or(serde_json::Value::Null)
+    }
+
+    /// Starts a program that prints `listening on URL`.
+    pub fn start(&self, args: &[&str]) -> Program {
+        let mut child = self.command(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let out = child.stdout.take().unwrap();
+        let (send, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(out).lines() {
+                let Ok(line) = line else { return };
+                // Nobody may be listening any more; the pipe must be emptied all the same.
+                let _ = send.send(line);
+            }
+        });
+        let until = Instant::now() + STARTS_IN;
+        let mut said = Vec::new();
+        while let Ok(line) = lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            let url = line.strip_prefix("listening on ").map(str::to_owned);
+            said.push(line);
+            if let Some(url) = url {
+                return Program { child, url, said };
+            }
+        }
+        let _ = child.kill();
+        panic!("florin {args:?} does not listen; it said {said:?}");
+    }
+}
+
+impl Program {
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// SIGTERM, and its exit code.
+    pub fn stop(mut self) -> i32 {
+        let pid = self.child.id().to_string();
+        let _ = Command::new("kill").args(["-TERM", &pid]).status();
+        let until = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < until {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return status.code().unwrap_or(-1);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        panic!("it does not stop");
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A free address on loopback, for programs that must come back at the same place.
+pub fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+/// Waits until something holds.
+pub fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + limit;
+    while !holds() {
+        assert!(Instant::now() < end, "not in {limit:?}: {what}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// `python3 -m http.server` over a folder: a server that is not ours. Nothing where there is no python3.
+pub fn foreign_server(folder: &Path) -> Option<(Child, String)> {
+    let address = free_address();
+    let port = address.rsplit(':').next()?.to_owned();
+    let child = Command::new("python3")
+        .args(["-m", "http.server", &port, "--bind", "127.0.0.1", "--directory"])
+        .arg(folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    until("python3 listens", Duration::from_secs(20), || std::net::TcpStream::connect(&address).is_ok());
+    Some((child, format!("http://{address}")))
+}
