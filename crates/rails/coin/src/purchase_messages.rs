@@ -176,17 +176,17 @@ pub struct Collect {
 
 /// Issuance1 of a purchase, I to CP: the coins, or the signed refusal.
 ///
-/// Shape: `[[coin, ...], refusal COSE_Sign1 or null]`; sealed under a key made of K's exporter secret and of this
+/// Shape: `[refusal COSE_Sign1 or null, [coin, ...]]`; sealed under a key made of K's exporter secret and of this
 /// request's own (V6).
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub struct PurchaseIssuance1 {
-    /// The coins.
+    /// Why there are no coins.
     #[n(0)]
-    pub coins: Vec<Coin>,
-    /// Why there are none.
-    #[n(1)]
     pub refusal: Option<Bytes>,
+    /// The coins.
+    #[n(1)]
+    pub coins: Vec<Coin>,
 }
 
 /// What the issuer signs when the bank has refused (COSE_Sign1).
@@ -277,4 +277,45 @@ pub(crate) fn collect_mac(k_issue: &[u8; 32], claim: &[u8; 16]) -> [u8; 32] {
 /// H(claim): what the books call a claim.
 pub(crate) fn claim_id(claim: &[u8; 16]) -> [u8; 16] {
     florin_crypto::digest("florin/v1/coin/claim", &[claim]).short()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    fn k(k_cp: [u8; 32], k_i: [u8; 32], th: u8, ids: (u8, u8)) -> [u8; 32] {
+        let [purchaser, issuer] = [ids.0, ids.1].map(|id| PartyId::new([id; 16]));
+        *PurchaseKeys::new(&k_cp, &k_i, &Digest([th; 32]), purchaser, issuer).k.expose()
+    }
+
+    /// V1. Repair: `derive(&[k_cp, k_i], &info)`. With the paper's exclusive or, the first assertion fails: the later
+    /// chooser takes K_I = K_CP xor (the key it wants).
+    #[test]
+    fn neither_side_chooses_k() {
+        let (a, b, c) = ([1; 32], [2; 32], [5; 32]);
+        let xored = |x: [u8; 32], y: [u8; 32]| std::array::from_fn(|i| x[i] ^ y[i]);
+        assert_ne!(k(a, b, 0, (1, 2)), k(c, xored(c, xored(a, b)), 0, (1, 2)), "steered to another run's key");
+        assert_ne!(k(a, a, 0, (1, 2)), k(b, b, 0, (1, 2)), "equal halves do not cancel");
+        let all = [
+            k(a, b, 0, (1, 2)),
+            k(b, a, 0, (1, 2)),
+            k(c, b, 0, (1, 2)),
+            k(a, c, 0, (1, 2)),
+            k(a, b, 1, (1, 2)),
+            k(a, b, 0, (3, 2)),
+            k(a, b, 0, (1, 3)),
+            k(a, b, 0, (2, 1)),
+        ];
+        for (i, one) in all.iter().enumerate() {
+            assert!(all[..i].iter().all(|other| other != one), "{i}");
+        }
+    }
+
+    #[test]
+    fn each_direction_and_use_has_a_key_of_its_own() {
+        let keys = PurchaseKeys::new(&[1; 32], &[2; 32], &Digest([3; 32]), PartyId::NONE, PartyId::NONE);
+        let all = [keys.request(), keys.reply(), keys.issuance()].map(|key| *key.expose());
+        assert!(all[0] != all[1] && all[1] != all[2] && all[0] != all[2] && !all.contains(keys.k.expose()));
+    }
 }

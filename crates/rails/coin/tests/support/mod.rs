@@ -2,6 +2,10 @@
 //! says what the test wants, and the one flow around a step as the shell runs it. No store, no clock, no network.
 #![allow(dead_code, reason = "each test file uses another part")]
 
+pub mod by_hand;
+pub mod vectors;
+pub mod wire;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
