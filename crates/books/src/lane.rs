@@ -31,6 +31,16 @@ impl LaneSpec {
     pub fn register(&self, id: RegisterId) -> Option<&RegisterSpec> {
         self.registers.iter().find(|r| r.id == id)
     }
+
+    /// H(registers): books whose tokens would change their worth are not taken up.
+    fn registers_digest(&self) -> Digest {
+        let mut parts = Vec::with_capacity(self.registers.len());
+        for register in &self.registers {
+            parts.push(cbor::encode(&(register.id, &register.denominations)));
+        }
+        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        florin_crypto::digest("florin/v1/books/registers", &parts)
+    }
 }
 
 /// The state of a lane, without what is only on disk.
@@ -43,7 +53,7 @@ pub struct Lane {
 
 /// What a checkpoint holds.
 ///
-/// Shape: `[format, lane, seq, time, chain, balances, live sets, holdings, outbox]`.
+/// Shape: `[format, lane, seq, time, chain, balances, live sets, holdings, outbox, H(registers)]`.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(array)]
 pub struct State {
@@ -65,6 +75,8 @@ pub struct State {
     pub(crate) holdings: BTreeMap<HoldingId, Held>,
     #[n(8)]
     pub(crate) outbox: BTreeMap<EffectId, Outgoing>,
+    #[n(9)]
+    registers: Digest,
 }
 
 const FORMAT: u32 = 1;
@@ -75,8 +87,8 @@ pub enum Damaged {
     /// The checkpoint cannot be read.
     #[error("the checkpoint cannot be read")]
     Checkpoint,
-    /// The checkpoint is of another lane or format.
-    #[error("the checkpoint belongs to another lane or format")]
+    /// The checkpoint is of another lane, format, or currency.
+    #[error("the checkpoint belongs to another lane, format, or currency")]
     Foreign,
     /// A record does not follow from the one before.
     #[error("record {seq:?} does not follow from the records before it")]
@@ -100,6 +112,7 @@ impl Lane {
             live: LiveSets::default(),
             holdings: BTreeMap::new(),
             outbox: BTreeMap::new(),
+            registers: spec.registers_digest(),
         };
         Self { spec, state, overlay: Overlay::default() }
     }
@@ -110,7 +123,8 @@ impl Lane {
     /// `Checkpoint`, `Foreign`.
     pub fn from_checkpoint(spec: LaneSpec, bytes: &[u8]) -> Result<Self, Damaged> {
         let state: State = minicbor::decode(bytes).map_err(|_| Damaged::Checkpoint)?;
-        if state.format != FORMAT || state.lane != spec.lane {
+        let other = state.format != FORMAT || state.lane != spec.lane;
+        if other || state.registers != spec.registers_digest() {
             return Err(Damaged::Foreign);
         }
         let overlay = Overlay::after(state.seq);
