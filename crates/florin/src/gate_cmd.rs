@@ -128,7 +128,9 @@ pub async fn run(gate: GateCommand, output: Output) -> Result<ExitCode, Failure>
         }
         GateCommand::Balance(state) => ask(&state, &GateRequest::Balance, output).await,
         GateCommand::History(state) => ask(&state, &GateRequest::History, output).await,
-        GateCommand::Payout(args) => ask(&args.state, &GateRequest::Payout { amount: args.amount }, output).await,
+        GateCommand::Payout(args) => {
+            ask(&args.state, &GateRequest::Payout { amount: args.amount }, output).await
+        }
         GateCommand::Enrol(args) => {
             let request = match (args.account, args.code) {
                 (Some(account), _) => GateRequest::Enrol { account },
@@ -229,7 +231,11 @@ async fn ask(state: &StateArgs, request: &GateRequest, output: Output) -> Result
         let code = ExitCode::ALL.into_iter().find(|c| c.number() == e.exit_code());
         Failure::of(code.unwrap_or(ExitCode::Refused), e.to_string())
     })?;
-    if output.json { output.value(&done) } else { output.line(Plain(&done)) }
+    if output.json {
+        output.value(&done)
+    } else {
+        output.line(Plain(&done))
+    }
     Ok(ExitCode::Done)
 }
 

@@ -62,7 +62,9 @@ fn main() -> ProcessCode {
 fn run(command: Command, output: Output) -> Result<ExitCode, Failure> {
     match &command {
         // The demo tells its own story.
-        Command::Demo(_) if std::env::var_os("FLORIN_LOG").is_none() => florin_shell::logging::start_at("error")?,
+        Command::Demo(_) if std::env::var_os("FLORIN_LOG").is_none() => {
+            florin_shell::logging::start_at("error")?
+        }
         _ => florin_shell::logging::start()?,
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()

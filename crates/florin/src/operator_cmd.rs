@@ -15,7 +15,10 @@ use florin_http::Stop;
 use florin_operator::admin::AdminToken;
 use florin_operator::init::{CONFIG_FILE, bank_client};
 use florin_operator::keys::is_there;
-use florin_operator::{BooksReport, Operator, OperatorConfig, VaultPlaces, audit_now, init_sandbox};
+use florin_operator::operator::ADDRESS_FILE;
+use florin_operator::{
+    AuditError, BooksReport, Operator, OperatorConfig, VaultPlaces, audit_now, init_sandbox,
+};
 use florin_parties::network_id;
 use florin_shell::config::{self, Loaded};
 use florin_shell::exit::ExitCode;
@@ -239,18 +242,26 @@ async fn serve(args: ServeArgs, output: Output) -> Result<ExitCode, Failure> {
 /// The audit of a stopped operator, or, through its admin page, of one that runs.
 async fn audit(args: &StateArgs, output: Output) -> Result<ExitCode, Failure> {
     let config = settings(args, None, toml::Table::new())?.value;
-    let report = match running(args, &config).await? {
+    let report = match running(args).await? {
         Some(report) => report,
         None => {
             let operator = open(args, config)?;
             let lanes = operator.lanes.clone();
             let report = tokio::task::spawn_blocking(move || audit_now(&lanes));
             let report = report.await.map_err(|e| Failure::of(ExitCode::Io, e.to_string()))?;
-            report.map_err(|e| Failure::of(ExitCode::BadData, e.to_string()))?
+            report.map_err(audit_failed)?
         }
     };
     output.report(&report);
     Ok(if report.is_clean() { ExitCode::Done } else { ExitCode::BadData })
+}
+
+fn audit_failed(error: AuditError) -> Failure {
+    let code = match &error {
+        AuditError::Store(e) => ExitCode::of_store(e),
+        AuditError::Commit(_) | AuditError::Interrupted => ExitCode::Io,
+    };
+    Failure::of(code, error.to_string())
 }
 
 fn open(args: &StateArgs, config: OperatorConfig) -> Result<Arc<Operator>, Failure> {
@@ -261,10 +272,11 @@ fn open(args: &StateArgs, config: OperatorConfig) -> Result<Arc<Operator>, Failu
 }
 
 /// Asks the operator that runs on this state, if one does.
-async fn running(args: &StateArgs, config: &OperatorConfig) -> Result<Option<BooksReport>, Failure> {
+async fn running(args: &StateArgs) -> Result<Option<BooksReport>, Failure> {
     let Some(token) = AdminToken::text(&args.state(ROLE)?) else { return Ok(None) };
-    let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
-    let url = format!("{scheme}://{}/admin/audit", config.listen);
+    let file = args.state(ROLE)?.join(ADDRESS_FILE);
+    let Ok(base) = std::fs::read_to_string(file) else { return Ok(None) };
+    let url = format!("{}/admin/audit", base.trim());
     let Ok(value) = format!("Bearer {token}").parse() else { return Ok(None) };
     let http = client(None)?;
     let asked = http.get(&url, [(http_header(), value)]).await;

@@ -10,8 +10,8 @@ use florin_parties::Roles;
 use florin_shell::exit::ExitCode;
 use florin_shell::vault::SECOND_FACTOR_FILE;
 use florin_wallet::{
-    BuyOptions, BuyState, CoinMix, EnrolState, InitOptions, InvoiceState, LimitChange, OpenOptions, Output as Page,
-    PayInvoiceOptions, PayOptions, Policy, ROLE, RedeemAmount, RequestOptions, Wallet,
+    BuyOptions, BuyState, CoinMix, EnrolState, InitOptions, InvoiceState, LimitChange, OpenOptions,
+    Output as Page, PayInvoiceOptions, PayOptions, Policy, ROLE, RedeemAmount, RequestOptions, Wallet,
 };
 use serde::Serialize;
 
@@ -219,11 +219,14 @@ pub async fn run(command: WalletCommand, output: Output) -> Result<ExitCode, Fai
     match command {
         WalletCommand::Init(args) => init(args, output).await,
         WalletCommand::Register(args) => {
-            with(&args.state, output, async |w| Ok((w.register(args.name.as_deref()).await?, ExitCode::Done))).await
+            with(&args.state, output, async |w| Ok((w.register(args.name.as_deref()).await?, ExitCode::Done)))
+                .await
         }
         WalletCommand::Enrol(args) => enrol(args, output).await,
         WalletCommand::Buy(args) => buy(args, output).await,
-        WalletCommand::Balance(state) => with(&state, output, async |w| Ok((w.balance()?, ExitCode::Done))).await,
+        WalletCommand::Balance(state) => {
+            with(&state, output, async |w| Ok((w.balance()?, ExitCode::Done))).await
+        }
         WalletCommand::Pay(args) if args.what.trim().starts_with(florin_coin::payer::INVOICE_PREFIX) => {
             pay_invoice(args, output).await
         }
@@ -321,7 +324,11 @@ async fn enrol(args: EnrolArgs, output: Output) -> Result<ExitCode, Failure> {
             (None, Some(code)) => w.confirm(code).await?,
             (None, None) => w.enrolment()?,
         };
-        let code = if args.code.is_some() && report.state != EnrolState::Enrolled { ExitCode::Refused } else { ExitCode::Done };
+        let code = if args.code.is_some() && report.state != EnrolState::Enrolled {
+            ExitCode::Refused
+        } else {
+            ExitCode::Done
+        };
         Ok((report, code))
     })
     .await
@@ -397,8 +404,7 @@ async fn pay_invoice(args: PayArgs, output: Output) -> Result<ExitCode, Failure>
 
 async fn request(args: RequestArgs, output: Output) -> Result<ExitCode, Failure> {
     let expires = Duration::from_secs(args.expires.saturating_mul(60));
-    let options =
-        RequestOptions { what: args.what.clone(), expires, wait: expires, new: args.new };
+    let options = RequestOptions { what: args.what.clone(), expires, wait: expires, new: args.new };
     let wallet = open(&args.state, output)?;
     let made = wallet.invoice(wallet.amount(&args.amount)?, &options).await;
     let made = match made {
@@ -425,7 +431,9 @@ async fn redeem(args: RedeemArgs, output: Output) -> Result<ExitCode, Failure> {
     with(&args.state, output, async |w| {
         let wanted = if args.amount.trim() == "all" {
             let first = w.keys().currencies.first().map(|terms| terms.currency);
-            RedeemAmount::All(first.ok_or_else(|| Failure::of(ExitCode::BadData, "the operator has no currency"))?)
+            RedeemAmount::All(
+                first.ok_or_else(|| Failure::of(ExitCode::BadData, "the operator has no currency"))?,
+            )
         } else {
             RedeemAmount::Exactly(w.amount(&args.amount)?)
         };

@@ -4,15 +4,18 @@
 use std::path::{Path, PathBuf};
 
 use florin_bank::{Access, BankError, SandboxClient};
+use florin_books::Clock;
 use florin_books::{PartyId, TxId};
 use florin_crypto::random;
 use florin_http::Client;
 use florin_money::{Amount, Currency};
 use florin_parties::bank::BankAccount;
+use florin_shell::clock::SystemClock;
 use florin_shell::entropy::OsEntropy;
 use florin_shell::exit::ExitCode;
 use florin_shell::home::{HomeError, create_private, write_private};
 use florin_shell::passphrase::Passphrase;
+use florin_shell::vault::VAULT_FILE;
 
 use crate::config::OperatorConfig;
 use crate::keys::VaultPlaces;
@@ -80,6 +83,7 @@ pub async fn init_sandbox(
     passphrase: &Passphrase,
     http: &Client,
 ) -> Result<Sandbox, InitError> {
+    set_aside(places)?;
     create_private(&places.state)?;
     let url = config.bank.url.clone();
     let bank = |error| InitError::Bank { url: url.clone(), error };
@@ -94,6 +98,23 @@ pub async fn init_sandbox(
     config.bank.access_file = access_file;
     let file = write_config(&places.state, &config)?;
     Ok(Sandbox { config, file, id, account: own.iban().clone() })
+}
+
+/// What an interrupted `init` has left was never served: it has no settings, which are written last. It is set aside, not
+/// removed, since it holds keys.
+fn set_aside(places: &VaultPlaces) -> Result<(), InitError> {
+    let now = SystemClock.now().0;
+    for dir in [places.state.clone(), places.module()] {
+        let whole = places.state.join(CONFIG_FILE).exists();
+        if whole || !dir.join(VAULT_FILE).exists() {
+            continue;
+        }
+        let mut name = dir.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".interrupted-{now}"));
+        let to = dir.with_file_name(name);
+        std::fs::rename(&dir, &to).map_err(|source| InitError::Home(HomeError::Io { path: dir, source }))?;
+    }
+    Ok(())
 }
 
 /// Writes the settings file.

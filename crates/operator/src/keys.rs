@@ -184,8 +184,8 @@ pub fn registers(currency: Currency) -> Vec<RegisterSpec> {
     vec![RegisterSpec { id: RegisterId(0), denominations: denominations(currency) }]
 }
 
-/// Whether an operator's state is there.
+/// Whether an operator's state is there, whole: its settings are written last.
 #[must_use]
 pub fn is_there(state: &Path) -> bool {
-    state.join(florin_shell::vault::VAULT_FILE).exists()
+    state.join(crate::init::CONFIG_FILE).exists()
 }

@@ -62,32 +62,28 @@ pub struct Lanes {
     pub books: House,
 }
 
-/// Carries what the identity lane sends out: participants and claims to the books lane, orders to the bank.
-pub struct IdentityCourier {
-    /// The lanes.
-    pub lanes: Lanes,
-    /// The bank.
-    pub bank: Arc<BankDesk>,
+/// Carries what the identity lane sends to the books lane: participants and claims.
+pub struct LaneCourier {
+    /// Coins.
+    pub books: House,
     /// Claims wait for so many.
     pub claims_batch: usize,
     /// Or for so long, in milliseconds.
     pub claims_wait_ms: u64,
 }
 
-impl Courier for IdentityCourier {
+impl Courier for LaneCourier {
     fn carry<'a>(&'a self, effect: &'a Outgoing) -> Carrying<'a> {
         Box::pin(async move {
-            let done = match effect.kind {
-                COPY_PARTICIPANT => copy_participant(&self.lanes.books, effect).await,
-                HAND_OVER => take_claim(&self.lanes.books, effect).await,
-                SUBMIT_ORDER => return self.submit(effect).await,
-                kind => {
-                    tracing::error!(kind, "an effect that nobody carries out");
-                    return Carried::Later;
-                }
-            };
-            carried(done)
+            carried(match effect.kind {
+                COPY_PARTICIPANT => copy_participant(&self.books, effect).await,
+                _ => take_claim(&self.books, effect).await,
+            })
         })
+    }
+
+    fn takes(&self, kind: u16) -> bool {
+        matches!(kind, COPY_PARTICIPANT | HAND_OVER)
     }
 
     /// Claims go over in company, so that who paid when does not say whose coins are issued when (V10).
@@ -97,18 +93,27 @@ impl Courier for IdentityCourier {
     }
 }
 
-impl IdentityCourier {
-    /// Hands an order to the bank; the bank's taking it up is an event of its own, which settles the outbox entry.
-    async fn submit(&self, effect: &Outgoing) -> Carried {
-        let Ok(order) = cbor::decode_strict::<Order>(&effect.body) else { return Carried::Later };
-        let id = order.id;
-        match self.bank.submit(order).await {
-            Some(at) => {
-                let event = treasury::accepted_now(id, at);
-                carried(self.bank.settle(&event).await)
+/// Carries orders to the bank. A bank that hangs holds up orders only.
+pub struct BankCourier {
+    /// The bank.
+    pub bank: Arc<BankDesk>,
+}
+
+impl Courier for BankCourier {
+    /// The bank's taking an order up is an event of its own, which settles the outbox entry.
+    fn carry<'a>(&'a self, effect: &'a Outgoing) -> Carrying<'a> {
+        Box::pin(async move {
+            let Ok(order) = cbor::decode_strict::<Order>(&effect.body) else { return Carried::Later };
+            let id = order.id;
+            match self.bank.submit(order).await {
+                Some(at) => carried(self.bank.settle(&treasury::accepted_now(id, at)).await),
+                None => Carried::Later,
             }
-            None => Carried::Later,
-        }
+        })
+    }
+
+    fn takes(&self, kind: u16) -> bool {
+        kind == SUBMIT_ORDER
     }
 }
 
@@ -141,10 +146,6 @@ pub struct BooksCourier {
 impl Courier for BooksCourier {
     fn carry<'a>(&'a self, effect: &'a Outgoing) -> Carrying<'a> {
         Box::pin(async move {
-            if effect.kind != PAY_OUT {
-                tracing::error!(kind = effect.kind, "an effect that nobody carries out");
-                return Carried::Later;
-            }
             let Some(out) = PayOut::read(effect) else { return Carried::Later };
             let done = self
                 .identity
@@ -152,5 +153,9 @@ impl Courier for BooksCourier {
                 .await;
             carried(done.map(|_| ()))
         })
+    }
+
+    fn takes(&self, kind: u16) -> bool {
+        kind == PAY_OUT
     }
 }

@@ -1,7 +1,7 @@
 //! The operator: keys, two lanes, a bank, pages, background work; one program, one set of books.
 //! Source: architecture.md, "Layout", "Conventions".
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::admin::AdminToken;
 use crate::bank::BankDesk;
 use crate::config::OperatorConfig;
 use crate::keys::{KeysError, OperatorVaults, VaultPlaces, registers};
-use crate::lanes::{BOOKS, BooksCourier, IDENTITY, IdentityCourier, Lanes, lane, spec};
+use crate::lanes::{BOOKS, BankCourier, BooksCourier, IDENTITY, LaneCourier, Lanes, lane, spec};
 
 /// Why an operator cannot be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -60,8 +60,13 @@ impl OperatorError {
     }
 }
 
+/// The file in the state that says where a running operator listens.
+pub const ADDRESS_FILE: &str = "listening";
+
 /// An operator, open.
 pub struct Operator {
+    /// The folder of its state.
+    pub state: PathBuf,
     /// Its settings.
     pub config: OperatorConfig,
     /// Its currency.
@@ -135,6 +140,7 @@ impl Operator {
         let registry = Registry::new();
         let admin = AdminToken::read(&places.state)?;
         Ok(Arc::new(Self {
+            state: places.state.clone(),
             config,
             currency,
             lanes,
@@ -164,6 +170,12 @@ impl Operator {
             let (books, stop) = (house.books.clone(), stop.clone());
             tokio::spawn(async move { watch_failure(&books, &stop).await })
         };
+        // For commands beside a running operator; without it they wait for its lock.
+        if let Err(error) =
+            florin_shell::home::write_private(&self.state.join(ADDRESS_FILE), bound.url().as_bytes())
+        {
+            tracing::warn!(%error, "where it listens is not written down");
+        }
         let watches = [watch(&self.lanes.identity), watch(&self.lanes.books)];
         serve_until(bound, crate::routes::router(&self), limits, counters, stop.clone()).await;
         stop.trigger();
@@ -171,6 +183,8 @@ impl Operator {
             // A task that panicked has left its work in the outbox, for the next start.
             let _ = task.await;
         }
+        // Nobody listens any more; a file that stays is found out by asking.
+        let _ = std::fs::remove_file(self.state.join(ADDRESS_FILE));
         let mut code = ExitCode::Done;
         for watched in watches {
             if matches!(watched.await, Ok(ExitCode::Io) | Err(_)) {
@@ -189,16 +203,17 @@ impl Operator {
     pub fn start_work(self: &Arc<Self>, stop: &Stop) -> Vec<tokio::task::JoinHandle<()>> {
         let every = Duration::from_millis(self.config.bank_poll_ms.max(10));
         let (bank, polling) = (Arc::clone(&self.bank), stop.clone());
-        let identity = IdentityCourier {
-            lanes: self.lanes.clone(),
-            bank: Arc::clone(&self.bank),
+        let orders = BankCourier { bank: Arc::clone(&self.bank) };
+        let lanes = LaneCourier {
+            books: self.lanes.books.clone(),
             claims_batch: self.config.claims_batch,
             claims_wait_ms: self.config.claims_wait_ms,
         };
         let books = BooksCourier { identity: self.lanes.identity.clone() };
         vec![
             tokio::spawn(async move { bank.keep_polling(every, &polling).await }),
-            courier(self.lanes.identity.clone(), identity, stop),
+            courier(self.lanes.identity.clone(), lanes, stop),
+            courier(self.lanes.identity.clone(), orders, stop),
             courier(self.lanes.books.clone(), books, stop),
         ]
     }

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use florin_books::{
-    Condition, DocumentKey, DocumentKind, ExchangeId, HoldingChange, HoldingId, Needs, Rejected, Seq, Timestamp,
-    Transition,
+    Condition, DocumentKey, DocumentKind, ExchangeId, HoldingChange, HoldingId, Needs, Rejected, Seq,
+    Timestamp, Transition,
 };
 use florin_crypto::{cbor, digest};
 use florin_http::{Client, ProblemView};
@@ -263,7 +263,9 @@ impl Transport for ToOperator {
 #[must_use]
 pub fn refused_or_later(problem: Option<ProblemView>) -> Delivered {
     match problem {
-        Some(p) if p.same_bytes_may_be_sent_again == Some(false) && p.slug.as_deref() != Some("ask-status") => {
+        Some(p)
+            if p.same_bytes_may_be_sent_again == Some(false) && p.slug.as_deref() != Some("ask-status") =>
+        {
             Delivered::Refused(p)
         }
         Some(p) => Delivered::Later { slug: p.slug, after_s: p.retry_after_s },

@@ -156,7 +156,9 @@ impl House {
             transition.as_of = facts.as_of;
             match self.commit(transition).await {
                 Ok(record) => return Ok(Some(record)),
-                Err(CommitError::Rejected(Rejected::Repeated { .. } | Rejected::IdReused { .. })) => return Ok(None),
+                Err(CommitError::Rejected(Rejected::Repeated { .. } | Rejected::IdReused { .. })) => {
+                    return Ok(None);
+                }
                 Err(CommitError::Rejected(Rejected::Stale | Rejected::Moved { .. })) => {}
                 Err(e) => return Err(ActError::Commit(e)),
             }
@@ -196,9 +198,7 @@ fn store_refusal(error: &StoreError) -> Refusal {
         StoreError::Busy(_)
         | StoreError::Damaged { .. }
         | StoreError::Foreign { .. }
-        | StoreError::Fatal { .. } => {
-            FAULT.with_detail(format!("the store failed: {error}"))
-        }
+        | StoreError::Fatal { .. } => FAULT.with_detail(format!("the store failed: {error}")),
     }
 }
 

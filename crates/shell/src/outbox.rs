@@ -36,6 +36,10 @@ pub trait Courier: Send + Sync {
     /// Carries out one. The receiver knows the effect's id, so doing it twice changes nothing.
     fn carry<'a>(&'a self, effect: &'a Outgoing) -> Carrying<'a>;
 
+    /// Whether it carries out effects of this kind; another courier of the same outbox carries out the others, so that a
+    /// slow receiver holds up nobody else.
+    fn takes(&self, kind: u16) -> bool;
+
     /// Whether what is due should wait for company (batches); given all that is due of one kind.
     fn ready(&self, _kind: u16, _due: &[Outgoing], _now: Timestamp) -> bool {
         true
@@ -68,7 +72,7 @@ pub async fn round(
     let Ok(waiting) = house.books.view(|lane| lane.outbox().cloned().collect::<Vec<_>>()) else { return 0 };
     tries.retain(|id, _| waiting.iter().any(|o| o.id == *id));
     let mut by_kind: HashMap<u16, Vec<Outgoing>> = HashMap::new();
-    for out in waiting.into_iter().filter(|o| o.due <= now) {
+    for out in waiting.into_iter().filter(|o| o.due <= now && courier.takes(o.kind)) {
         by_kind.entry(out.kind).or_default().push(out);
     }
     let mut carried: usize = 0;

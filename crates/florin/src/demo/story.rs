@@ -11,7 +11,10 @@ use florin_operator::audit;
 use florin_parties::{Roles, network_id};
 use florin_shell::exit::ExitCode;
 use florin_shell::passphrase::Passphrase;
-use florin_wallet::{BuyOptions, BuyState, CoinMix, InitOptions, OpenOptions, Output as Page, PayOptions, PayOutcome, PayReport, Wallet};
+use florin_wallet::{
+    BuyOptions, BuyState, CoinMix, InitOptions, OpenOptions, Output as Page, PayOptions, PayOutcome,
+    PayReport, Wallet,
+};
 
 use super::world::{PATIENCE, World, txid};
 use crate::failure::Failure;
@@ -52,7 +55,8 @@ impl Teller {
         let seconds = self.begun.elapsed().as_secs_f64();
         if self.output.json {
             let what = what.to_string();
-            self.output.value(&serde_json::json!({"step": self.steps, "at_s": seconds, "who": who, "what": what}));
+            self.output
+                .value(&serde_json::json!({"step": self.steps, "at_s": seconds, "who": who, "what": what}));
         } else {
             self.output.line(format!("{seconds:>7.3} s  {who:<9} {what}"));
         }
@@ -122,7 +126,10 @@ async fn enrol_gate(desk: &Desk, till: &SandboxClient, teller: &mut Teller) -> R
     desk.enrol(&till.iban().to_string(), PATIENCE).await.map_err(wrong)?;
     let code = code_on(till).await?;
     desk.confirm(&code, PATIENCE).await.map_err(wrong)?;
-    teller.step("merchant", format!("enrolled for pay-outs to {}; the code came with 0.01 FLO", till.iban().iban()));
+    teller.step(
+        "merchant",
+        format!("enrolled for pay-outs to {}; the code came with 0.01 FLO", till.iban().iban()),
+    );
     Ok(())
 }
 
@@ -167,7 +174,10 @@ async fn buy(wallet: &Wallet, amount: Amount, teller: &mut Teller) -> Result<(),
     if bought.state != BuyState::Bought {
         return Err(wrong(format!("the coins were not bought: {bought}")));
     }
-    teller.step("Alice", format!("buys {} in {} coins, collected from her bank account", bought.amount, bought.coins));
+    teller.step(
+        "Alice",
+        format!("buys {} in {} coins, collected from her bank account", bought.amount, bought.coins),
+    );
     Ok(())
 }
 
@@ -245,9 +255,13 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
 
 async fn pay_out(desk: &Desk, till: &SandboxClient, teller: &mut Teller) -> Result<(), Failure> {
     let events = desk.history().map_err(wrong)?;
-    let denied = events.iter().rev().find(|e| e.what.word().contains("den") || e.what.word().contains("refus"));
+    let denied =
+        events.iter().rev().find(|e| e.what.word().contains("den") || e.what.word().contains("refus"));
     if let Some(event) = denied {
-        teller.step("merchant", format!("sees of the refused payment only: {} {}", event.what.word(), event.amount));
+        teller.step(
+            "merchant",
+            format!("sees of the refused payment only: {} {}", event.what.word(), event.amount),
+        );
     }
     let paid = desk.payout(None, PATIENCE).await.map_err(wrong)?;
     let until = Instant::now().checked_add(PATIENCE);

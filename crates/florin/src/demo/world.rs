@@ -90,7 +90,11 @@ impl World {
     }
 
     /// Makes a gate and registers it.
-    pub async fn gate(&self, upstream: &str, rules: &str) -> Result<(Desk, florin_merchant::Member, GateConfig), Failure> {
+    pub async fn gate(
+        &self,
+        upstream: &str,
+        rules: &str,
+    ) -> Result<(Desk, florin_merchant::Member, GateConfig), Failure> {
         let state = self.dir.join("gate");
         let file = self.dir.join("prices.toml");
         std::fs::write(&file, rules).map_err(fail)?;
@@ -181,7 +185,10 @@ async fn start_operator(
     stop: &Stop,
     tasks: &mut Vec<JoinHandle<Result<(), Failure>>>,
 ) -> Result<(Arc<Operator>, String), Failure> {
-    let places = VaultPlaces { state: dir.join("operator"), second: Some(dir.join("operator.keys").join("second-factor")) };
+    let places = VaultPlaces {
+        state: dir.join("operator"),
+        second: Some(dir.join("operator.keys").join("second-factor")),
+    };
     let mut config = OperatorConfig { listen: loopback(), ..OperatorConfig::default() };
     config.bank.url = bank_url.to_owned();
     // Nobody else is here to hide among: do not wait for company.
@@ -191,7 +198,8 @@ async fn start_operator(
     let currency = config.money().map_err(fail)?;
     let rail: Arc<dyn BankRail> = Arc::new(bank_client(&config, currency, http).map_err(fail)?);
     let bound = config.listener().bind().await?;
-    let opened = tokio::task::spawn_blocking(move || Operator::open(config, &places, &Passphrase::none(), rail));
+    let opened =
+        tokio::task::spawn_blocking(move || Operator::open(config, &places, &Passphrase::none(), rail));
     let operator = opened.await.map_err(fail)??;
     let (url, running, stop) = (bound.url(), Arc::clone(&operator), stop.clone());
     tasks.push(tokio::spawn(async move {
@@ -206,7 +214,9 @@ async fn start_operator(
 /// An ordinary site: three pages that know nothing of payments.
 fn sample_site() -> Router {
     let page = |title: &'static str, text: &'static str| {
-        let html = format!("<!doctype html><meta charset=utf-8><title>{title}</title><h1>{title}</h1><p>{text}</p>\n");
+        let html = format!(
+            "<!doctype html><meta charset=utf-8><title>{title}</title><h1>{title}</h1><p>{text}</p>\n"
+        );
         get(move || {
             let html = html.clone();
             async move { ([(header::CACHE_CONTROL, "max-age=60")], Html(html)).into_response() }
