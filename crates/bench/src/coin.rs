@@ -70,14 +70,14 @@ pub struct CoinOptions {
 }
 
 impl CoinOptions {
-    /// The usual measurement: ten seconds, 32 connections, 4 coins in and 4 out, then the open loop at 70 %.
+    /// The usual measurement: ten seconds, 64 connections, 4 coins in and 4 out, then the open loop at 70 %.
     #[must_use]
     pub fn new(programs: Programs) -> Self {
         Self {
             programs,
             window: Duration::from_secs(10),
             warm_up: Duration::from_secs(2),
-            outstanding: 32,
+            outstanding: 64,
             coins_in: 4,
             coins_out: 4,
             open: OpenLoop::Share(0.7),
@@ -167,7 +167,7 @@ pub async fn coin(options: &CoinOptions, say: &(dyn Fn(&str) + Sync)) -> Result<
         request_bytes: sizes.request,
         answer_bytes: sizes.answer,
         ratio: crypto.payment_us / closed.server_cpu_us,
-        ratio_median: crypto.payment_median_us / closed.server_cpu_us,
+        ratio_beside: closed.crypto_beside_us.map(|crypto| crypto / closed.server_cpu_us),
         closed,
         open,
         crypto,
@@ -264,9 +264,13 @@ impl Stage {
     async fn measure(&self, load: Load, items: Vec<Prepared>) -> Result<Window, BenchError> {
         let (bodies, pending) = apart(items);
         let mut usage = Vec::with_capacity(2);
-        let ran = run(load.clone(), bodies, || usage.push(Usage::of(self.operator.pid(), &self.state))).await?;
+        let beside = crypto::Beside::start(&self.shape, self.market.currency())?;
+        let ran = run(load.clone(), bodies, || usage.push(Usage::of(self.operator.pid(), &self.state))).await;
+        let crypto = tokio::task::spawn_blocking(|| beside.finish()).await.map_err(|_| BenchError::Worker)?;
+        let ran = ran?;
         let [before, after] = usage.as_slice() else { return Err(BenchError::Worker) };
-        self.window(&load, ran, pending, [*before, *after])
+        let window = self.window(&load, ran, pending, [*before, *after])?;
+        Ok(Window { crypto_beside_us: crypto, ..window })
     }
 
     /// Counts what came, and reads every answer as the payee does.
@@ -303,6 +307,7 @@ impl Stage {
             first_error,
             ran_out: ran.ran_out,
             server_cpu_us: micros(before.server, after.server),
+            crypto_beside_us: None,
             generator_cpu_us: micros(before.generator, after.generator),
             disk_growth_bytes: bytes(before.disk, after.disk),
             written_bytes: before.written.zip(after.written).map(|(a, b)| bytes(a, b)),

@@ -7,6 +7,9 @@
 //! was received (cause, transcript, EncC1, ids).
 
 use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use florin_books::{Epoch, PartyId, Timestamp};
@@ -32,6 +35,9 @@ const RAIL: &str = "coin";
 const TAG: &str = "florin/v1/coin/tag";
 /// How long one window is.
 const WINDOW: Duration = Duration::from_millis(60);
+/// How long one window beside a load is, and how long it waits between: a fortieth of the time of one core.
+const BESIDE_WINDOW: Duration = Duration::from_millis(10);
+const BESIDE_PAUSE: Duration = Duration::from_millis(390);
 /// How many windows for each figure.
 const WINDOWS: usize = 9;
 
@@ -40,8 +46,6 @@ const WINDOWS: usize = 9;
 pub struct CryptoCost {
     /// All that is counted, measured as one.
     pub payment_us: f64,
-    /// The same, the median of the windows: what a core gives that is disturbed by others.
-    pub payment_median_us: f64,
     /// Two HPKE opens.
     pub opens_us: f64,
     /// One signature verification.
@@ -62,7 +66,6 @@ impl CryptoCost {
     pub fn best(self, other: Self) -> Self {
         Self {
             payment_us: self.payment_us.min(other.payment_us),
-            payment_median_us: self.payment_median_us.min(other.payment_median_us),
             opens_us: self.opens_us.min(other.opens_us),
             verify_us: self.verify_us.min(other.verify_us),
             sign_us: self.sign_us.min(other.sign_us),
@@ -70,6 +73,43 @@ impl CryptoCost {
             replies_us: self.replies_us.min(other.replies_us),
             hashes_us: self.hashes_us.min(other.hashes_us),
         }
+    }
+}
+
+/// The same measurement beside a load, in short windows while the server works: what the cryptography costs at that
+/// time, on cores that are as busy (and as disturbed by others) as the server's.
+pub struct Beside {
+    stop: Arc<AtomicBool>,
+    worker: JoinHandle<Vec<f64>>,
+}
+
+impl Beside {
+    /// Begins, on a thread of its own.
+    ///
+    /// # Errors
+    /// Those of [`measure`].
+    pub fn start(shape: &Shape, currency: Currency) -> Result<Self, BenchError> {
+        let bench = Bench::new(shape, currency)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = Arc::clone(&stop);
+        let worker = std::thread::spawn(move || {
+            let mut found = Vec::new();
+            while !stopping.load(Ordering::SeqCst) {
+                std::thread::sleep(BESIDE_PAUSE);
+                found.push(window(BESIDE_WINDOW, &mut || bench.payment()));
+            }
+            found
+        });
+        Ok(Self { stop, worker })
+    }
+
+    /// Ends; microseconds of processor time of one payment, the median window.
+    #[must_use]
+    pub fn finish(self) -> Option<f64> {
+        self.stop.store(true, Ordering::SeqCst);
+        let mut found = self.worker.join().ok()?;
+        found.sort_by(f64::total_cmp);
+        found.get(found.len() / 2).copied()
     }
 }
 
@@ -105,14 +145,8 @@ struct Tagged {
 pub fn measure(shape: &Shape, currency: Currency) -> Result<CryptoCost, BenchError> {
     let bench = Bench::new(shape, currency)?;
     let (outer, inner) = bench.opens().ok_or(BenchError::Denied { path: "crypto" })?;
-    let (payment_us, payment_median_us) = windows(|| {
-        if let Some((outer, inner)) = black_box(bench.opens()) {
-            black_box((bench.verify(), bench.coins(), bench.sign(), bench.replies(&outer, &inner)));
-        }
-    });
     Ok(CryptoCost {
-        payment_us,
-        payment_median_us,
+        payment_us: time(|| bench.payment()),
         opens_us: time(|| { black_box(bench.opens()); }),
         verify_us: time(|| { black_box(bench.verify()); }),
         sign_us: time(|| { black_box(bench.sign()); }),
@@ -123,26 +157,18 @@ pub fn measure(shape: &Shape, currency: Currency) -> Result<CryptoCost, BenchErr
 }
 
 /// Microseconds of one call: the best window.
-fn time(work: impl FnMut()) -> f64 {
-    windows(work).0
+fn time(mut work: impl FnMut()) -> f64 {
+    (0..WINDOWS).map(|_| window(WINDOW, &mut work)).fold(f64::INFINITY, f64::min)
 }
 
-/// Microseconds of one call: the best window and the median one.
-fn windows(mut work: impl FnMut()) -> (f64, f64) {
-    let mut found: Vec<f64> = (0..WINDOWS).map(|_| window(&mut work)).collect();
-    found.sort_by(f64::total_cmp);
-    let best = found.first().copied().unwrap_or_default();
-    (best, found.get(WINDOWS / 2).copied().unwrap_or(best))
-}
-
-fn window(work: &mut impl FnMut()) -> f64 {
+fn window(length: Duration, work: &mut impl FnMut()) -> f64 {
     let (began, cpu) = (Instant::now(), cpu_of_thread());
     let mut calls: u32 = 0;
-    while began.elapsed() < WINDOW {
-        for _ in 0..16 {
+    while began.elapsed() < length {
+        for _ in 0..4 {
             work();
         }
-        calls = calls.saturating_add(16);
+        calls = calls.saturating_add(4);
     }
     let wall = began.elapsed();
     let spent = cpu.and_then(|before| cpu_of_thread()?.checked_sub(before)).filter(|spent| !spent.is_zero());
@@ -183,6 +209,12 @@ impl Bench {
             keys, tags, k_i, ids, payee, body: asked, outer, request, signed, coins_in, coins_out, verdict, payer_part,
             answer,
         })
+    }
+
+    fn payment(&self) {
+        if let Some((outer, inner)) = black_box(self.opens()) {
+            black_box((self.verify(), self.coins(), self.sign(), self.replies(&outer, &inner)));
+        }
     }
 
     fn opens(&self) -> Option<(Exporter, Exporter)> {

@@ -1,6 +1,7 @@
 //! Honest parties at a running operator and its bank: register, enrol, buy, change, pay, redeem, each request sent with
 //! the same bytes until it is answered. Source: VarietyCash §3; books.md, "Exactly once".
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -57,6 +58,7 @@ pub struct Market {
     currency: Currency,
     patience: Duration,
     log: Option<Arc<Mutex<Vec<Acknowledged>>>>,
+    repeated: AtomicU64,
 }
 
 /// A registered participant.
@@ -101,7 +103,8 @@ impl Market {
         let keys = SignedKeyList::verify(&signed, None)?;
         let currency = keys.currencies.first().map(|c| c.currency).ok_or(BenchError::PageUnreadable)?;
         let (url, bank_url) = (url.to_owned(), bank_url.to_owned());
-        Ok(Self { http, url, bank_url, keys, currency, patience: Duration::from_secs(60), log: None })
+        let patience = Duration::from_secs(60);
+        Ok(Self { http, url, bank_url, keys, currency, patience, log: None, repeated: AtomicU64::new(0) })
     }
 
     /// Notes every answer that was read.
@@ -109,6 +112,12 @@ impl Market {
     pub fn logging(mut self, log: Arc<Mutex<Vec<Acknowledged>>>) -> Self {
         self.log = Some(log);
         self
+    }
+
+    /// How often a request was sent again, because nothing definite had come.
+    #[must_use]
+    pub fn repeated(&self) -> u64 {
+        self.repeated.load(Ordering::SeqCst)
     }
 
     /// The operator's keys.
@@ -159,6 +168,7 @@ impl Market {
             if until.is_none_or(|end| Instant::now() >= end) {
                 return Err(BenchError::NoAnswer { path: path.to_owned(), slug });
             }
+            self.repeated.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(pause).await;
             pause = pause.saturating_mul(2).min(PAUSE_MAX);
         }

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use florin_books::{Clock, LaneId, LaneSpec, PartyId};
 use florin_crypto::{KemSecretKey, SigningKey};
-use florin_http::{
-    Client, ClientConfig, Limits, Registry, ServeCounters, Stop, TlsFault, operating_routes,
-};
+use florin_http::{Client, ClientConfig, Limits, Registry, ServeCounters, Stop, TlsFault, operating_routes};
 use florin_parties::directory::DirectoryError;
 use florin_parties::{IdentityKeys, KeyList, SignedKeyList};
 use florin_shell::description::{self, FetchError};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use florin_books::{DocumentKey, Timestamp, Transition};
+use florin_books::{DocumentKey, Needs, Timestamp, Transition};
 use florin_coin::messages::{Outcome as PaymentOutcome, PayeeAnswer};
 use florin_coin::purchaser::{self, Collected};
 use florin_coin::{holder, payee};
@@ -16,7 +16,7 @@ use florin_shell::exchange::{self, Applier, Exchange, NotAuthentic, Outcome};
 
 use crate::documents::{
     Accepted, Awaits, CERTIFICATE, ConfirmedAccount, ENROLMENT, End, Item, Kind, Note, OpenPurchase,
-    OwnCertificate, OwnEnrolment, OwnInvoice, Proof, following, single,
+    OwnCertificate, OwnEnrolment, OwnInvoice, Proof, UNTOLD, following, single,
 };
 use crate::post;
 use crate::purse::{add_coins, part_coins, remove_coins};
@@ -65,9 +65,16 @@ impl Wallet {
                     refreshed = true;
                     self.refresh_keys().await?;
                 }
+                // Somebody else of this process has applied it meanwhile.
+                Outcome::Open { .. } if !self.is_under_way(x)? => return Ok(None),
                 Outcome::Open { slug } => return Err(WalletError::NotKnownYet { what, slug }),
             }
         }
+    }
+
+    fn is_under_way(&self, x: &Exchange) -> Result<bool, WalletError> {
+        let facts = self.house.books.load(&Needs { documents: vec![x.key()], ..Needs::default() })?;
+        Ok(facts.document(&x.key()).is_some())
     }
 
     /// Begins and settles.
@@ -267,6 +274,10 @@ impl Apply<'_> {
 
     fn note(&self, t: &mut Transition, item: &Item) {
         t.write(item.key(), cbor::encode(item));
+        let repeatable = matches!(item.kind, Kind::Bought | Kind::Redeemed);
+        if repeatable && self.wallet.tells {
+            t.write(DocumentKey::new(UNTOLD, item.id.0), cbor::encode(item));
+        }
     }
 
     fn bought(&self, p: &OpenPurchase, end: End, reason: Option<String>, signed: Option<Vec<u8>>) -> Item {

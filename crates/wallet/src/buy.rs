@@ -16,7 +16,7 @@ use florin_shell::exchange::{self, Exchange};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::documents::{End, HISTORY, Item, Note, OpenPurchase, PURCHASE};
+use crate::documents::{End, HISTORY, Item, Kind, Note, OpenPurchase, PURCHASE};
 use crate::mix::CoinMix;
 use crate::refusal::WalletError;
 use crate::report::{text, utc};
@@ -69,7 +69,7 @@ pub struct BuyReport {
     /// How much.
     #[serde(serialize_with = "text")]
     pub amount: Amount,
-    /// How many coins.
+    /// How many coins; 0 where they arrived before this command.
     pub coins: u64,
     /// When it began, in RFC 3339.
     pub since: String,
@@ -94,6 +94,7 @@ impl BuyReport {
 impl fmt::Display for BuyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.state {
+            BuyState::Bought if self.coins == 0 => writeln!(f, "bought {}", self.amount)?,
             BuyState::Bought => writeln!(f, "bought {} in {} coins", self.amount, self.coins)?,
             BuyState::Waiting => {
                 writeln!(f, "{} ordered; the bank has not paid yet", self.amount)?;
@@ -119,6 +120,11 @@ impl Wallet {
     pub async fn buy(&self, amount: Amount, options: &BuyOptions) -> Result<BuyReport, WalletError> {
         self.certificate()?;
         let progress = self.progress("ordering coins");
+        let untold = self.untold(Kind::Bought)?.into_iter().find(|item| item.amount == amount && !options.new);
+        if let Some(item) = untold {
+            self.settle_deliveries().await?;
+            return Ok(self.bought_before(&item));
+        }
         let same = |purchase: &OpenPurchase| purchase.amount == amount;
         let open = self.open_purchases()?.into_iter().find(|p| same(p) && !options.new);
         let (purchase, resumed) = match open {
@@ -146,11 +152,28 @@ impl Wallet {
             resumed,
             reason: None,
         };
+        if let Some(item) = &item {
+            self.reporting(item.id.0);
+        }
         Ok(match item {
             None => report,
             Some(item) if item.end == End::Done => BuyReport { state: BuyState::Bought, ..report },
             Some(item) => BuyReport { state: BuyState::Refused, reason: item.reason, ..report },
         })
+    }
+
+    /// What has ended without its owner knowing.
+    fn bought_before(&self, item: &Item) -> BuyReport {
+        self.reporting(item.id.0);
+        BuyReport {
+            state: if item.end == End::Done { BuyState::Bought } else { BuyState::Refused },
+            id: TxId::new(item.id.0).to_string(),
+            amount: item.amount,
+            coins: 0,
+            since: utc(item.at),
+            resumed: true,
+            reason: item.reason.clone(),
+        }
     }
 
     pub(crate) fn open_purchases(&self) -> Result<Vec<OpenPurchase>, WalletError> {

@@ -22,6 +22,9 @@ pub(crate) const HISTORY: DocumentKind = DocumentKind(0x0606);
 /// What was spent on one day in one currency.
 pub(crate) const SPENT: DocumentKind = DocumentKind(0x0607);
 
+/// Something that has ended and of which nobody has been told yet, by its id in the history.
+pub(crate) const UNTOLD: DocumentKind = DocumentKind(0x0608);
+
 /// The name of a document of which there is one.
 pub(crate) const fn single(kind: DocumentKind) -> DocumentKey {
     DocumentKey::new(kind, [0; 16])

@@ -27,6 +27,7 @@ mod redeem;
 mod refusal;
 mod report;
 mod status;
+mod telling;
 mod wallet;
 mod x402;
 

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use florin_books::PartyId;
 use florin_coin::issuer::Side;
-use florin_coin::messages::{Outcome, PayeeAnswer};
+use florin_coin::TidPy;
+use florin_coin::messages::{Invoice, Outcome, PayeeAnswer};
 use florin_coin::payer::{self, PayerNews, ReadInvoice};
-use florin_crypto::{Bytes, cbor};
+use florin_crypto::{Bytes, Sign1, cbor};
 use florin_money::Amount;
 use florin_shell::exchange::{Delivered, Exchange};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::documents::{Note, Payment, Target};
+use crate::documents::{End, Item, Note, Payment, Target};
 use crate::limits::day_of;
 use crate::pay::{PayReport, Policy};
 use crate::post;
@@ -96,6 +97,9 @@ impl Wallet {
         if let Some((x, payment)) = self.open_invoice_payment(invoice)? {
             return self.finish_invoice(&x, &payment, options.cancel, true).await;
         }
+        if let Some(item) = self.paid_before(invoice)? {
+            return Ok(PayReport::of(&item, true));
+        }
         let read = self.read_invoice(invoice)?;
         if options.cancel {
             return Err(WalletError::NoSuchId { id: read.invoice.tid.to_string() });
@@ -104,17 +108,21 @@ impl Wallet {
         self.finish_invoice(&x, &payment, false, false).await
     }
 
+    /// The payment of this invoice by this wallet, if it was paid: an invoice takes one payment.
+    fn paid_before(&self, invoice: &str) -> Result<Option<Item>, WalletError> {
+        let (tid, payee) = whose(invoice)?;
+        let about = |com: &florin_coin::Com| com.tid == tid && com.payee == payee;
+        let paid = |item: &Item| item.end == End::Done && item.proof.com.as_ref().is_some_and(about);
+        Ok(self.items()?.into_iter().find(paid))
+    }
+
     /// The payment of this invoice that is under way; the invoice may have expired meanwhile.
     fn open_invoice_payment(&self, invoice: &str) -> Result<Option<(Exchange, Payment)>, WalletError> {
-        let bytes = payer::invoice_from_text(invoice).map_err(WalletError::Invoice)?;
-        let signed = florin_crypto::Sign1::parse(&bytes).ok();
-        let read: Option<florin_coin::messages::Invoice> =
-            signed.and_then(|signed| cbor::decode_strict(signed.payload_unverified()).ok());
-        let Some(read) = read else { return Err(WalletError::Invoice(payer::InvoiceError::Malformed)) };
+        let (tid, payee) = whose(invoice)?;
         let same = |payment: &Payment| {
             matches!(payment.target, Target::Invoice(_))
-                && payment.com.tid == read.tid
-                && payment.com.payee == read.context.sender
+                && payment.com.tid == tid
+                && payment.com.payee == payee
         };
         Ok(self.open_payments()?.into_iter().find(|(_, payment)| same(payment)))
     }
@@ -234,4 +242,13 @@ impl Wallet {
         let paid = news.verdict.outcome == Outcome::Paid;
         Ok(Some((news, receipt.filter(|_| paid))))
     }
+}
+
+/// The transaction and the payee that an invoice names; nothing is checked.
+fn whose(invoice: &str) -> Result<(TidPy, PartyId), WalletError> {
+    let bytes = payer::invoice_from_text(invoice).map_err(WalletError::Invoice)?;
+    let malformed = || WalletError::Invoice(payer::InvoiceError::Malformed);
+    let signed = Sign1::parse(&bytes).map_err(|_| malformed())?;
+    let read: Invoice = cbor::decode_strict(signed.payload_unverified()).map_err(|_| malformed())?;
+    Ok((read.tid, read.context.sender))
 }

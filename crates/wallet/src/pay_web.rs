@@ -216,7 +216,7 @@ impl Wallet {
                     Some(answer) => match self.take_page(answer, output).await? {
                         Some((status, bytes)) => {
                             let receipt = self.checked_receipt(x, payment, receipt);
-                            let item = self.end_payment(x, payment, &news, receipt).await?;
+                            let item = self.end_page(x, payment, *news, receipt).await?;
                             let file = output.file().map(ToOwned::to_owned);
                             let report = PayReport::of(&item, resumed);
                             let (http_status, page_bytes) = (Some(status), Some(bytes));

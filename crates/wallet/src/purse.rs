@@ -3,10 +3,12 @@
 
 use std::fmt;
 
-use florin_books::{Account, Held, Holding, HoldingChange, HoldingId, PartyId, Transition, TxId};
+use florin_books::{Account, Held, Holding, HoldingChange, HoldingId, PartyId, Rejected, Transition, TxId};
 use florin_coin::{BadCoin, COINS_PER_PAYMENT_MAX, Calendar, Coin, CoinSet, HeldCoin, holder};
 use florin_money::{Amount, CoinList, Currency, Selection, select};
 use florin_shell::exchange::{self, Exchange};
+use florin_shell::house::ActError;
+use florin_store::CommitError;
 use serde::Serialize;
 
 use crate::documents::{LostCoin, Note};
@@ -194,7 +196,16 @@ impl Wallet {
     ) -> Result<Vec<Owned>, WalletError> {
         let coins_max = self.coins_max().min(coins_max);
         let denominations = self.denominations(amount.currency())?;
+        // One change at a time: a payment beside this one would change the same coins, or wait for theirs.
+        let _changing = self.changing.lock().await;
         for _ in 0..CHANGES_MAX {
+            // Coins of a change that is under way, by a command before this one or beside it, come first.
+            while let Some(x) = self.open_one(|note| matches!(note, Note::Change))? {
+                match self.settle(&x).await {
+                    Ok(_) | Err(WalletError::Refused { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
             let free = self.free_coins(amount.currency())?;
             let values: Vec<u64> = free.iter().map(|owned| owned.coin.coin.value).collect();
             let pick =
@@ -216,7 +227,16 @@ impl Wallet {
         Err(WalletError::NotPayable { amount })
     }
 
-    /// Exchanges coins for others of the same total.
+    /// Persists a request with its coins. False where somebody else has one of them: nothing was begun.
+    pub(crate) async fn set_aside(&self, x: &Exchange, label: &str) -> Result<bool, WalletError> {
+        match exchange::begin(&self.house, x, self.fresh(label, &[x.id.bytes()])).await {
+            Ok(()) => Ok(true),
+            Err(ActError::Commit(CommitError::Rejected(Rejected::NotHeld { .. }))) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Exchanges coins for others of the same total. Where somebody else has one of them, nothing happens.
     pub(crate) async fn change(&self, give: &[Owned], wanted: CoinList) -> Result<(), WalletError> {
         let Some(currency) = give.first().map(|owned| owned.coin.worth.currency()) else { return Ok(()) };
         let progress = self.progress("changing coins");
@@ -228,7 +248,9 @@ impl Wallet {
             .map_err(|_| WalletError::NotPayable { amount: worth })?;
         let mut x = self.exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &Note::Change);
         x.reserved = give.iter().map(|owned| owned.id).collect();
-        exchange::begin(&self.house, &x, self.fresh("florin/v1/wallet/change", &[x.id.bytes()])).await?;
+        if !self.set_aside(&x, "florin/v1/wallet/change").await? {
+            return Ok(());
+        }
         let answer = self.settle(&x).await?;
         progress.finish();
         let news = answer.and_then(|answer| holder::read_exchange(&x.pending, &answer, &self.keys()).ok());

@@ -11,7 +11,7 @@ use florin_shell::ExitCode;
 use florin_shell::exchange::Exchange;
 use serde::Serialize;
 
-use crate::documents::Note;
+use crate::documents::{End, Kind, Note};
 use crate::purse::{Owned, coin_set};
 use crate::refusal::WalletError;
 use crate::report::{Lost, text};
@@ -53,6 +53,17 @@ impl RedeemReport {
     }
 }
 
+impl RedeemReport {
+    fn add(&mut self, payout: Option<TxId>, amount: Amount) -> Result<(), WalletError> {
+        if let Some(payout) = payout {
+            self.payouts.push(payout.to_string());
+            let sum = self.amount.checked_add(amount);
+            self.amount = sum.map_err(|_| WalletError::Damaged { what: "coins" })?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for RedeemReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} is on its way to {}", self.amount, self.account)?;
@@ -86,6 +97,13 @@ impl Wallet {
             lost: Vec::new(),
             resumed: false,
         };
+        for item in self.untold(Kind::Redeemed)?.into_iter().filter(|item| item.amount.currency() == currency) {
+            let payout = (item.end == End::Done).then(|| TxId::new(item.id.0));
+            report.lost.extend(Lost::of(&item.lost));
+            report.add(payout, item.amount)?;
+            self.reporting(item.id.0);
+            report.resumed = true;
+        }
         while let Some(x) = self
             .open_one(|note| matches!(note, Note::Redeem { amount, .. } if amount.currency() == currency))?
         {
@@ -130,8 +148,9 @@ impl Wallet {
         let note = Note::Redeem { amount, account: account.masked() };
         let mut x = self.exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note);
         x.reserved = coins.iter().map(|owned| owned.id).collect();
-        let t = self.fresh("florin/v1/wallet/redeem", &[x.id.bytes()]);
-        florin_shell::exchange::begin(&self.house, &x, t).await?;
+        if !self.set_aside(&x, "florin/v1/wallet/redeem").await? {
+            return Err(WalletError::UnderWay { what: "something else with these coins" });
+        }
         self.finish_redeem(&x, report).await
     }
 
@@ -146,11 +165,7 @@ impl Wallet {
             let coin = usize::try_from(bad.index).ok().and_then(|index| coins.get(index));
             report.lost.extend(coin.map(|owned| Lost { worth: owned.coin.worth, cause: bad.cause.slug() }));
         }
-        if let Some(payout) = news.payout {
-            report.payouts.push(payout.to_string());
-            let sum = report.amount.checked_add(amount);
-            report.amount = sum.map_err(|_| WalletError::Damaged { what: "coins" })?;
-        }
-        Ok(())
+        self.reporting(news.payout.map_or(*x.id.bytes(), |payout| *payout.bytes()));
+        report.add(news.payout, amount)
     }
 }

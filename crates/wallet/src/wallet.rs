@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use florin_books::{
@@ -30,6 +30,7 @@ use serde::Serialize;
 use crate::documents::{CERTIFICATE, Note, OwnCertificate, SETTINGS, Settings, single};
 use crate::net::{HttpNetwork, Network, PATIENCE};
 use crate::refusal::WalletError;
+use crate::telling::Telling;
 
 /// The role, which names the usual folders.
 pub const ROLE: &str = "wallet";
@@ -73,13 +74,16 @@ pub struct OpenOptions<'a> {
     pub patience: Duration,
     /// Whether the answer is JSON, so that nothing else is shown.
     pub json: bool,
+    /// Whether the caller says by [`Wallet::told`] when its owner has seen the report. Until then the same command does
+    /// not buy, redeem or pay again, also after a crash between the end of the matter and the report.
+    pub tells: bool,
 }
 
 impl<'a> OpenOptions<'a> {
     /// The usual ones.
     #[must_use]
     pub fn new(dir: PathBuf, keys_dir: Option<PathBuf>, passphrase: &'a Passphrase) -> Self {
-        Self { dir, keys_dir, passphrase, patience: PATIENCE, json: false }
+        Self { dir, keys_dir, passphrase, patience: PATIENCE, json: false, tells: false }
     }
 }
 
@@ -129,6 +133,9 @@ pub struct Wallet {
     pub(crate) dir: PathBuf,
     pub(crate) patience: Duration,
     pub(crate) json: bool,
+    pub(crate) tells: bool,
+    pub(crate) telling: Mutex<Telling>,
+    pub(crate) changing: tokio::sync::Mutex<()>,
     operator: PartyId,
     keys: RwLock<Arc<KeyList>>,
 }
@@ -249,6 +256,9 @@ impl Wallet {
             dir: options.dir,
             patience: options.patience,
             json: options.json,
+            tells: options.tells,
+            telling: Mutex::default(),
+            changing: tokio::sync::Mutex::new(()),
             operator: settings.operator,
             keys: RwLock::new(Arc::new(list)),
         })

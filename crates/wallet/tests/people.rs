@@ -108,6 +108,7 @@ async fn a_purchase_waits_for_the_bank_and_is_continued() {
     *world.bank_waits.lock().unwrap() = true;
     let first = wallet.buy(flo(1000), &briefly()).await.unwrap();
     assert_eq!((first.state, first.exit_code().number(), first.resumed), (BuyState::Waiting, 3, false));
+    world.later(1);
     let again = wallet.buy(flo(1000), &briefly()).await.unwrap();
     assert_eq!((again.state, again.id == first.id, again.resumed), (BuyState::Waiting, true, true));
     let other = wallet.buy(flo(1000), &BuyOptions { new: true, ..briefly() }).await.unwrap();

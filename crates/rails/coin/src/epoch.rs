@@ -19,7 +19,11 @@ impl Calendar {
     #[must_use]
     pub fn of(terms: &Terms) -> Self {
         let days = |n: u32| u64::from(n).saturating_mul(DAY_MS);
-        Self { epoch_ms: days(terms.epoch_days.max(1)), spend_ms: days(terms.spend_days), grace_ms: days(terms.grace_days) }
+        Self {
+            epoch_ms: days(terms.epoch_days.max(1)),
+            spend_ms: days(terms.spend_days),
+            grace_ms: days(terms.grace_days),
+        }
     }
 
     /// The epoch in which coins are issued at a time.

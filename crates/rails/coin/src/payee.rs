@@ -16,8 +16,8 @@ use crate::com::{PDesc, TidPy, pay_id};
 use crate::issuer::issuance2_mac;
 use crate::kinds::RAIL;
 use crate::messages::{
-    Invoice, Issuance1, Issuance2, Outcome, PayeeStatus, Receipt, SendCoins, VDesc, VOption, ValidationReq, Verdict,
-    envelope_digest,
+    Invoice, Issuance1, Issuance2, Outcome, PayeeStatus, Receipt, SendCoins, VDesc, VOption, ValidationReq,
+    Verdict, envelope_digest,
 };
 use crate::payer::INVOICE_PREFIX;
 
@@ -189,7 +189,10 @@ pub fn read_issuance1(pending: &[u8], answer: &[u8], keys: &KeyList) -> Result<I
     let verdict = read_verdict(&issuance.verdict.0, keys, id, &kept.com)?;
     let paid = verdict.outcome == Outcome::Paid;
     let about = verdict.enc_c1 == kept.enc_c1;
-    if !about || verdict.claimed.is_some_and(|c| c != kept.v_desc.amount) || (paid && verdict.claimed != verdict.paid) {
+    if !about
+        || verdict.claimed.is_some_and(|c| c != kept.v_desc.amount)
+        || (paid && verdict.claimed != verdict.paid)
+    {
         return Err(ReadError::Statement);
     }
     let wants_money = kept.v_desc.option == VOption::Redeem;

@@ -9,9 +9,7 @@ use florin_parties::{Certificate, KeyList};
 use florin_rail::Context;
 use minicbor::{Decode, Encode};
 
-use crate::ask::{
-    AskError, IssuerKey, KeptReply, ReadError, commits_to, keep, kept, read_verdict,
-};
+use crate::ask::{AskError, IssuerKey, KeptReply, ReadError, commits_to, keep, kept, read_verdict};
 use crate::coin::{BadCoin, CoinSet};
 use crate::com::{Com, GOODS_BYTES_MAX, METHOD, PayId};
 use crate::issuer::{causes_salt, give_up_mac, payer_frame};
@@ -216,7 +214,12 @@ pub fn read_status(pending: &[u8], answer: &[u8], keys: &KeyList) -> Result<Paye
     news(&kept, &kept.status, answer, keys)
 }
 
-fn news(kept: &KeptPayment, reply: &KeptReply, sealed: &[u8], keys: &KeyList) -> Result<PayerNews, ReadError> {
+fn news(
+    kept: &KeptPayment,
+    reply: &KeptReply,
+    sealed: &[u8],
+    keys: &KeyList,
+) -> Result<PayerNews, ReadError> {
     if reply.issuer() != keys.operator {
         return Err(ReadError::Statement);
     }

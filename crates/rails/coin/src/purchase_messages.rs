@@ -295,7 +295,11 @@ mod tests {
     fn neither_side_chooses_k() {
         let (a, b, c) = ([1; 32], [2; 32], [5; 32]);
         let xored = |x: [u8; 32], y: [u8; 32]| std::array::from_fn(|i| x[i] ^ y[i]);
-        assert_ne!(k(a, b, 0, (1, 2)), k(c, xored(c, xored(a, b)), 0, (1, 2)), "steered to another run's key");
+        assert_ne!(
+            k(a, b, 0, (1, 2)),
+            k(c, xored(c, xored(a, b)), 0, (1, 2)),
+            "steered to another run's key"
+        );
         assert_ne!(k(a, a, 0, (1, 2)), k(b, b, 0, (1, 2)), "equal halves do not cancel");
         let all = [
             k(a, b, 0, (1, 2)),

@@ -1,7 +1,9 @@
 //! The coin purchaser: WRequest1, WRequest3, `collect`, Issuance2. Source: VarietyCash §3.1, W1-W3; V1, V6-V8, V10.
 
 use florin_books::{PartyId, Timestamp, TxId};
-use florin_crypto::{ByteArray, Bytes, Digest, Entropy, Zeroizing, cbor, digest, kem, reply_open, reply_seal};
+use florin_crypto::{
+    ByteArray, Bytes, Digest, Entropy, Zeroizing, cbor, digest, kem, reply_open, reply_seal,
+};
 use florin_money::CoinList;
 use florin_parties::sealed::sign;
 use florin_parties::{IdentityKeys, KeyList};

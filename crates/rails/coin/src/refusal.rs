@@ -15,7 +15,8 @@ pub const WRONG_CURRENCY: Refusal = Refusal::new("wrong-currency", Class::BadReq
 pub const WRONG_DENOMINATIONS: Refusal =
     Refusal::new("wrong-denominations", Class::BadRequest, Blame::Asker, false);
 /// More coins than one message may give or ask for, or none.
-pub const WRONG_COIN_COUNT: Refusal = Refusal::new("wrong-coin-count", Class::BadRequest, Blame::Asker, false);
+pub const WRONG_COIN_COUNT: Refusal =
+    Refusal::new("wrong-coin-count", Class::BadRequest, Blame::Asker, false);
 /// The purchase took too long to begin: begin again.
 pub const PURCHASE_EXPIRED: Refusal = Refusal::new("purchase-expired", Class::Gone, Blame::Asker, false);
 /// The purchase is more than the operator sells at once.
@@ -27,10 +28,6 @@ pub const NOT_YET: Refusal = Refusal::new("not-yet", Class::NotYet, Blame::Nobod
 pub const PAYMENT_DENIED: Refusal = Refusal::new("payment-denied", Class::Denied, Blame::Payer, false);
 /// The payment's deadline has passed.
 pub const PAYMENT_EXPIRED: Refusal = Refusal::new("payment-expired", Class::Gone, Blame::Payer, false);
-/// Acknowledged before: the coins cannot be given again.
-pub const ACKNOWLEDGED: Refusal = Refusal::new("already-acknowledged", Class::Gone, Blame::Asker, false);
-/// There is no such payment, claim or box.
-pub const UNKNOWN_PAYMENT: Refusal = Refusal::new("unknown-payment", Class::NotFound, Blame::Asker, false);
 /// A box of the post takes one message.
 pub const BOX_FULL: Refusal = Refusal::new("box-full", Class::Conflict, Blame::Asker, false);
 /// There is no such box, or its time is over.

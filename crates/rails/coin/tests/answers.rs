@@ -1,19 +1,24 @@
 //! What comes back: no asker takes an answer of another shape, of another request, or signed by another; and nothing
 //! internal leaves. Source: G1, G3, G8, G13.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    missing_docs
+)]
 
 mod support;
 
-use florin_books::{TxId, Timestamp};
+use florin_books::{Timestamp, TxId};
 use florin_coin::messages::{
     CoinStatement, ExchangeAnswer, Invoice, Issuance1, PayeeAnswer, PayerVerdict, Receipt, SendCoins, Verdict,
 };
 use florin_coin::payer::InvoiceError;
-use florin_coin::purchase_messages::{
-    PurchaseIssuance1, WRequest2, WRequest2Answer,
-};
+use florin_coin::purchase_messages::{PurchaseIssuance1, WRequest2, WRequest2Answer};
 use florin_coin::{Coin, ReadError, holder, payee, payer, purchaser};
-use florin_crypto::{Bytes, SeededEntropy, SigningKey, Sign1, cbor, cose, kem};
+use florin_crypto::{Bytes, SeededEntropy, Sign1, SigningKey, cbor, cose, kem};
 use florin_parties::bank::BankNews;
 use florin_parties::sealed::{sign, sign_kid};
 use florin_parties::{KeyUse, Roles, key_id};
@@ -67,7 +72,10 @@ fn g1_payment_answers_have_one_shape() {
     let again = w.validate(&shop, &deal, &[50, 50]);
     let read = |answer: &[u8]| payee::read_issuance1(&v.asked.pending, answer, &w.list).err();
     assert_eq!(read(&frame.seal(&key, &inside)), None);
-    assert_eq!(read(&frame.seal(&key, &Raw(one_element_more(&cbor::encode(&inside))))), Some(ReadError::Answer));
+    assert_eq!(
+        read(&frame.seal(&key, &Raw(one_element_more(&cbor::encode(&inside))))),
+        Some(ReadError::Answer)
+    );
     for verdict in bent(&w, &inside.verdict.0) {
         let answer = frame.seal(&key, &Issuance1 { verdict: Bytes(verdict), ..inside.clone() });
         assert_eq!(read(&answer), Some(ReadError::Statement));
@@ -103,7 +111,10 @@ fn g1_payment_answers_have_one_shape() {
     exact(&part);
     exact(&PayeeAnswer { receipt: None, for_payer: inside.for_payer.clone() });
     let read = |sealed: &[u8]| payer::read_payer_verdict(&deal.paying.pending, sealed, &w.list).err();
-    assert_eq!(read(&frame.seal(&key, &Raw(one_element_more(&cbor::encode(&part))))), Some(ReadError::Answer));
+    assert_eq!(
+        read(&frame.seal(&key, &Raw(one_element_more(&cbor::encode(&part))))),
+        Some(ReadError::Answer)
+    );
     for verdict in bent(&w, &part.verdict.0) {
         let sealed = frame.seal(&key, &PayerVerdict { verdict: Bytes(verdict), ..part.clone() });
         assert_eq!(read(&sealed), Some(ReadError::Statement));
@@ -215,7 +226,10 @@ fn g1_purchase_answers_have_one_shape() {
     exact(&inside);
     let read = |answer: &[u8]| purchaser::read_collected(&asked.pending, answer, &w.list).err();
     assert_eq!(read(&frame.seal(&key, &inside)), None);
-    assert_eq!(read(&frame.seal(&key, &Raw(one_element_more(&cbor::encode(&inside))))), Some(ReadError::Answer));
+    assert_eq!(
+        read(&frame.seal(&key, &Raw(one_element_more(&cbor::encode(&inside))))),
+        Some(ReadError::Answer)
+    );
     let none = PurchaseIssuance1 { coins: Vec::new(), ..inside.clone() };
     assert_eq!(read(&frame.seal(&key, &none)), Some(ReadError::Coins));
     let refusal = Bytes(sign(&buyer.keys.signing, &w_desc));
@@ -241,7 +255,10 @@ fn g1_exchange_answers_have_one_shape() {
         exact(&inside);
         exact(&payload::<CoinStatement>(&inside.statement.0));
         let read = |answer: &[u8]| holder::read_exchange(&asked.pending, answer, &w.list).err();
-        assert_eq!(read(&frame.seal(&key, &Raw(one_element_more(&cbor::encode(&inside))))), Some(ReadError::Answer));
+        assert_eq!(
+            read(&frame.seal(&key, &Raw(one_element_more(&cbor::encode(&inside))))),
+            Some(ReadError::Answer)
+        );
         for statement in bent(&w, &inside.statement.0) {
             let answer = frame.seal(&key, &ExchangeAnswer { statement: Bytes(statement), ..inside.clone() });
             assert_eq!(read(&answer), Some(ReadError::Statement));
@@ -283,7 +300,12 @@ fn told(seed: u64, before: usize) -> (Vec<Coin>, Vec<Coin>, Vec<Vec<u8>>, Vec<Ve
         let answer = v.answer.as_ref().unwrap();
         let inside: Issuance1 = frame.open(&key, answer).unwrap();
         let issuance = w.read(&v);
-        seen.extend([cbor::encode(&inside), answer.clone(), issuance.for_payer.clone(), deal.paying.send_coins.clone()]);
+        seen.extend([
+            cbor::encode(&inside),
+            answer.clone(),
+            issuance.for_payer.clone(),
+            deal.paying.send_coins.clone(),
+        ]);
         let (_, status) = w.payee_status(&shop, &deal.com);
         seen.push(status.unwrap());
         seen.push(w.post(payee::ACK_PATH, &issuance.issuance2).unwrap());

@@ -1,6 +1,13 @@
 //! Bad input to every step of the issuer: shapes, addresses, signatures, bits. Nothing is recorded, and whoever is not
 //! authenticated learns nothing but `bad-request`. Source: G1, G2, G5, G9; VarietyCash §2.3.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    missing_docs
+)]
 
 mod support;
 
@@ -129,7 +136,10 @@ fn g9_what_cannot_be_read_is_one_refusal() {
             ("for another key", seal(&stranger.public_key(), &info, &[])),
             ("as another message", seal(&key, &hpke_info("coin", "other", operator, &kid), &[])),
             ("on another rail", seal(&key, &hpke_info("debit", message, operator, &kid), &[])),
-            ("for another operator", seal(&key, &hpke_info("coin", message, PartyId::new([1; 16]), &kid), &[])),
+            (
+                "for another operator",
+                seal(&key, &hpke_info("coin", message, PartyId::new([1; 16]), &kid), &[]),
+            ),
             ("under another key id", seal(&key, &hpke_info("coin", message, operator, &[0; 16]), &[])),
             ("with additional data", seal(&key, &info, b"more")),
         ];

@@ -1,5 +1,12 @@
 //! The coin-holder at the issuer: Change, Refresh, Redeem; and the post box. Source: VarietyCash §3; docs/rails/coin.md.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    missing_docs
+)]
 
 mod support;
 
@@ -10,9 +17,9 @@ use florin_coin::purchase_messages::WDesc;
 use florin_coin::purchaser::{self, Collected};
 use florin_coin::{Coin, CoinCause, CoinSet, ReadError, holder};
 use florin_crypto::{ByteArray, Bytes, cbor};
+use florin_parties::Roles;
 use florin_parties::bank::BankNews;
 use florin_parties::sealed::sign;
-use florin_parties::Roles;
 use florin_rail::{Context, Refusal};
 use support::by_hand::begin;
 use support::*;
@@ -46,7 +53,10 @@ fn change_is_for_whoever_has_the_coins() {
     // All or nothing; the holder is told which.
     let (asked, answer) = change(&mut w, &coins, &[100, 50]);
     let refused = holder::read_exchange(&asked.pending, &answer.unwrap(), &w.list).unwrap();
-    assert_eq!(refused.causes.iter().map(|b| (b.index, b.cause)).collect::<Vec<_>>(), [(0, CoinCause::Spent)]);
+    assert_eq!(
+        refused.causes.iter().map(|b| (b.index, b.cause)).collect::<Vec<_>>(),
+        [(0, CoinCause::Spent)]
+    );
     assert!(refused.coins.is_empty());
     let (asked, answer) = change(&mut w, &[coins[1].clone(), coins[1].clone()], &[100]);
     let twice = holder::read_exchange(&asked.pending, &answer.unwrap(), &w.list).unwrap();
@@ -54,7 +64,10 @@ fn change_is_for_whoever_has_the_coins() {
     assert_eq!(w.live_worth(), 150);
     // Another request's answer is not this one's, and coins other than those asked for are not taken.
     let (other, _) = change(&mut w, &news.coins[..1], &[news.coins[0].value]);
-    assert_eq!(holder::read_exchange(&other.pending, &answer_of(&mut w, &asked), &w.list).err(), Some(ReadError::Answer));
+    assert_eq!(
+        holder::read_exchange(&other.pending, &answer_of(&mut w, &asked), &w.list).err(),
+        Some(ReadError::Answer)
+    );
     w.audit();
 }
 
@@ -78,16 +91,25 @@ fn change_conserves_value_by_its_own_checks() {
     let cases: Vec<(&str, ChangeReq)> = vec![
         ("wrong-denominations", ChangeReq { list: list(&[200]), ..good.clone() }),
         ("wrong-denominations", ChangeReq { list: list(&[70, 30]), ..good.clone() }),
-        ("wrong-denominations", ChangeReq {
-            coins: CoinSet { total: flo(200), coins: coins.clone() },
-            list: list(&[200]),
-            ..good.clone()
-        }),
+        (
+            "wrong-denominations",
+            ChangeReq {
+                coins: CoinSet { total: flo(200), coins: coins.clone() },
+                list: list(&[200]),
+                ..good.clone()
+            },
+        ),
         ("wrong-coin-count", ChangeReq { list: list(&[]), ..good.clone() }),
         ("wrong-coin-count", ChangeReq { list: list(&[1; 257]), ..good.clone() }),
         ("wrong-coin-count", ChangeReq { coins: CoinSet { total: flo(0), coins: vec![] }, ..good.clone() }),
-        ("wrong-coin-count", ChangeReq { coins: set(&vec![coins[0].clone(); 33]), list: list(&[100; 33]), ..good.clone() }),
-        ("wrong-currency", ChangeReq { coins: CoinSet { total: euro, coins: coins.clone() }, ..good.clone() }),
+        (
+            "wrong-coin-count",
+            ChangeReq { coins: set(&vec![coins[0].clone(); 33]), list: list(&[100; 33]), ..good.clone() },
+        ),
+        (
+            "wrong-currency",
+            ChangeReq { coins: CoinSet { total: euro, coins: coins.clone() }, ..good.clone() },
+        ),
     ];
     let before = w.books.records.len();
     for (expected, request) in cases {
@@ -200,7 +222,8 @@ fn the_post_box_takes_one_message_each_way() {
     assert_eq!(slug(&w.post("/v1/coin/box-put", &large)), "bad-request");
     let empty = box_message(&w, "box-put", to_payer, b"");
     assert_eq!(slug(&w.post("/v1/coin/box-put", &empty)), "bad-request");
-    let far = BoxOpen { until: w.now.plus_ms(2 * DAY), tid: florin_coin::TidPy::new([3; 16]), ..open.clone() };
+    let far =
+        BoxOpen { until: w.now.plus_ms(2 * DAY), tid: florin_coin::TidPy::new([3; 16]), ..open.clone() };
     let body = w.sealed("box-open", &sign(&shop.keys.signing, &far));
     assert_eq!(slug(&w.post("/v1/coin/box-open", &body)), "request-expired");
     let body = w.sealed("box-open", &sign(&buyer.keys.signing, &open));
@@ -210,7 +233,11 @@ fn the_post_box_takes_one_message_each_way() {
     assert_eq!(slug(&w.post("/v1/coin/box-put", &late)), "no-such-box");
     let body = w.sealed("box-open", &sign(&shop.keys.signing, &open));
     assert_ne!(slug(&w.post("/v1/coin/box-open", &body)), "fine");
-    assert_eq!(w.post("/v1/coin/box-take", &take).unwrap(), answer, "what arrived in time can be fetched later");
+    assert_eq!(
+        w.post("/v1/coin/box-take", &take).unwrap(),
+        answer,
+        "what arrived in time can be fetched later"
+    );
     w.audit();
 }
 
@@ -222,7 +249,9 @@ fn effects_are_delivered_once() {
     let coins = w.buy(&me, &[100, 50]);
     let (_, answer) = redeem(&mut w, &me, &coins[..1]);
     assert!(answer.is_ok());
-    let emitted = |s: &Shelf| s.records.iter().flat_map(|r| &r.core.effects).filter(|e| matches!(e, Effect::Emit(_))).count();
+    let emitted = |s: &Shelf| {
+        s.records.iter().flat_map(|r| &r.core.effects).filter(|e| matches!(e, Effect::Emit(_))).count()
+    };
     assert!(emitted(&w.identity) > 0 && emitted(&w.books) == 1);
     assert_eq!(w.identity.balance(Account::InFlight), -100);
     let deal = w.deal(&me, &coins[1..]);

@@ -1,5 +1,12 @@
 //! What the paper requires: W1-W3 of Coin Purchase, P1-P4 of Payment. Source: VarietyCash §3.1, §3.2.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    missing_docs
+)]
 
 mod support;
 
@@ -20,7 +27,10 @@ fn w1_valid_purchases_go_through() {
     let buyer = w.enrolled(Roles::PURCHASER);
     let (purchase, order) = w.order_coins(&buyer, &[500, 200, 200]);
     let ordered = w.order(order).order;
-    assert_eq!((ordered.direction, ordered.amount, ordered.account.iban()), (Direction::Debit, flo(900), IBAN));
+    assert_eq!(
+        (ordered.direction, ordered.amount, ordered.account.iban()),
+        (Direction::Debit, flo(900), IBAN)
+    );
     w.now = w.now.plus_ms(3 * DAY);
     w.bank(BankNews::Accepted(order));
     w.bank(BankNews::Booked(order));
@@ -28,7 +38,8 @@ fn w1_valid_purchases_go_through() {
     let (asked, answer) = w.collect(&purchase);
     let answer = answer.unwrap();
     assert_eq!(w.post(asked.path, &asked.body).unwrap(), answer, "the same bytes get the same reply");
-    let Collected::Coins { coins, ack } = purchaser::read_collected(&asked.pending, &answer, &w.list).unwrap()
+    let Collected::Coins { coins, ack } =
+        purchaser::read_collected(&asked.pending, &answer, &w.list).unwrap()
     else {
         panic!("refused")
     };
@@ -65,14 +76,49 @@ fn w2_no_coins_without_money() {
     let account = OTHER_IBAN.parse().unwrap();
     let good = w.w_desc(&[100, 100]);
     let cases = [
-        ("wrong-denominations", { let mut d = good.clone(); d.total = flo(100); d }),
-        ("wrong-denominations", { let mut d = good.clone(); d.list = list(&[30]); d.total = flo(30); d }),
-        ("wrong-coin-count", { let mut d = good.clone(); d.list = list(&[]); d.total = flo(0); d }),
-        ("wrong-coin-count", { let mut d = good.clone(); d.list = list(&[1; 257]); d.total = flo(257); d }),
-        ("wrong-currency", { let mut d = good.clone(); d.total = "2.00 EUR".parse().unwrap(); d }),
-        ("account-not-enrolled", { let mut d = good.clone(); d.account = account; d }),
-        ("bad-request", { let mut d = good.clone(); d.authorisation.id = String::new(); d }),
-        ("bad-request", { let mut d = good.clone(); d.authorisation.id = "x".repeat(36); d }),
+        ("wrong-denominations", {
+            let mut d = good.clone();
+            d.total = flo(100);
+            d
+        }),
+        ("wrong-denominations", {
+            let mut d = good.clone();
+            d.list = list(&[30]);
+            d.total = flo(30);
+            d
+        }),
+        ("wrong-coin-count", {
+            let mut d = good.clone();
+            d.list = list(&[]);
+            d.total = flo(0);
+            d
+        }),
+        ("wrong-coin-count", {
+            let mut d = good.clone();
+            d.list = list(&[1; 257]);
+            d.total = flo(257);
+            d
+        }),
+        ("wrong-currency", {
+            let mut d = good.clone();
+            d.total = "2.00 EUR".parse().unwrap();
+            d
+        }),
+        ("account-not-enrolled", {
+            let mut d = good.clone();
+            d.account = account;
+            d
+        }),
+        ("bad-request", {
+            let mut d = good.clone();
+            d.authorisation.id = String::new();
+            d
+        }),
+        ("bad-request", {
+            let mut d = good.clone();
+            d.authorisation.id = "x".repeat(36);
+            d
+        }),
     ];
     for (expected, w_desc) in cases {
         let asked = w.wrequest3(&buyer, w_desc);
@@ -124,9 +170,15 @@ fn w3_nobody_else_can_have_an_account_debited() {
     // The thief's own run, with the victim's name inside, or with a signature that is not its own.
     let mut begun = begin(&mut w, &thief, w_desc.clone());
     begun.authorisation.context.sender = victim.id();
-    assert_eq!(slug(&w.post(purchaser::WREQUEST3_PATH, &begun.signed_by(&thief.keys.signing))), "bad-request");
+    assert_eq!(
+        slug(&w.post(purchaser::WREQUEST3_PATH, &begun.signed_by(&thief.keys.signing))),
+        "bad-request"
+    );
     let begun = begin(&mut w, &victim, w_desc.clone());
-    assert_eq!(slug(&w.post(purchaser::WREQUEST3_PATH, &begun.signed_by(&thief.keys.signing))), "bad-request");
+    assert_eq!(
+        slug(&w.post(purchaser::WREQUEST3_PATH, &begun.signed_by(&thief.keys.signing))),
+        "bad-request"
+    );
     assert_eq!(debits(&w), 0);
     // Replayed: one debit, one reply. Another content under the same R_I: nothing.
     let body = begun.signed_by(&victim.keys.signing);
@@ -167,7 +219,8 @@ fn p1_valid_payments_go_through() {
     w.post(payee::ACK_PATH, &issuance.issuance2).unwrap();
     // The receipt, and the payer's copy of it all.
     let receipt = payee::receipt(&shop.keys, deal.com.payer, &deal.com.digest(), w.now);
-    let passed_on = PayeeAnswer { receipt: Some(Bytes(receipt)), for_payer: Bytes(issuance.for_payer.clone()) };
+    let passed_on =
+        PayeeAnswer { receipt: Some(Bytes(receipt)), for_payer: Bytes(issuance.for_payer.clone()) };
     let passed_on: PayeeAnswer = cbor::decode_strict(&cbor::encode(&passed_on)).unwrap();
     let shop_key = Certificate::verify(&shop.certificate, &w.list).unwrap().verify_key;
     let receipt = passed_on.receipt.unwrap().0;
@@ -210,7 +263,16 @@ fn p2_accepted_payments_are_valid() {
     // Less than agreed: both learn what was paid, and the coins live on.
     let invoice = w.invoice(&shop, 200);
     let com = w.com(&invoice);
-    let mut deal = w.deal_for(&shop, invoice, { let mut c = com.clone(); c.p_desc.amount = flo(100); c }, &coins[2..]);
+    let mut deal = w.deal_for(
+        &shop,
+        invoice,
+        {
+            let mut c = com.clone();
+            c.p_desc.amount = flo(100);
+            c
+        },
+        &coins[2..],
+    );
     let v = w.validate(&shop, &deal, &[200]);
     let issuance = w.read(&v);
     assert_eq!(issuance.verdict.outcome, Outcome::AmountMismatch);
@@ -253,6 +315,11 @@ fn p3_a_payment_is_for_what_was_agreed() {
             assert_eq!(slug(&w.post(asked.path, &asked.body)), "payment-denied");
         }
     }
+    // Another payer than the envelope says, though it is the same Com.
+    let mut renamed = deal.presented.clone();
+    renamed.payer = thief.id();
+    let asked = w.request(&shop, &renamed, refresh(&[100]));
+    assert_eq!(slug(&w.post(asked.path, &asked.body)), "payment-denied");
     // The same Com, presented by another than the payee whom the envelope names.
     let asked = w.request(&thief, &deal.presented, refresh(&[100]));
     assert_eq!(slug(&w.post(asked.path, &asked.body)), "payment-denied");

@@ -1,6 +1,13 @@
 //! A random run of all processes by several people, honest and not: value is conserved after every step, and both
 //! lanes audit clean. Source: VarietyCash §2.6 (conservation of cash); books.md, "The rules every commit obeys".
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    missing_docs
+)]
 
 mod support;
 
@@ -77,7 +84,11 @@ impl Run {
         let at = self.pick(self.waiting.len());
         let (who, purchase, order, total) = self.waiting.swap_remove(at);
         let rejected = self.pick(5) == 0;
-        self.w.bank(if rejected { BankNews::Rejected(order, "AM04".into()) } else { BankNews::Booked(order) });
+        self.w.bank(if rejected {
+            BankNews::Rejected(order, "AM04".into())
+        } else {
+            BankNews::Booked(order)
+        });
         let (asked, answer) = self.w.collect(&purchase);
         // Sometimes the answer is lost, and it is asked for anew.
         let (asked, answer) = if self.pick(3) == 0 { self.w.collect(&purchase) } else { (asked, answer) };

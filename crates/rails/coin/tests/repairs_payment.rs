@@ -1,6 +1,13 @@
 //! The repairs V1-V5: what the paper's text leaves open, tried by whoever gains from it. Each test names the lines that
 //! are its repair; without them it fails. Source: docs/rails/coin.md, "Departures from the paper".
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    missing_docs
+)]
 
 mod support;
 
@@ -8,7 +15,7 @@ use florin_books::{Account, PartyId, TxId};
 use florin_coin::coin::BadCoin;
 use florin_coin::messages::{EncC1, Issuance1, Issuance2, Outcome, PayerVerdict, ValidationReq};
 use florin_coin::payee::Presented;
-use florin_coin::{CoinCause, ReadError, holder, payee, payer, pay_id, purchaser};
+use florin_coin::{CoinCause, ReadError, holder, pay_id, payee, payer, purchaser};
 use florin_crypto::{ByteArray, Bytes, MacKey, Secret, cbor, derive, kem};
 use florin_parties::{ReplyFrame, Roles};
 use florin_rail::{Context, hpke_info};
@@ -28,7 +35,10 @@ fn v1_a_session_key_is_of_one_run_and_one_direction() {
     let body = one.signed_by(&buyer.keys.signing);
     let mut mixed = begin(&mut w, &buyer, w_desc);
     mixed.cookie.clone_from(&two.cookie);
-    assert_eq!(slug(&w.post(purchaser::WREQUEST3_PATH, &mixed.signed_by(&buyer.keys.signing))), "bad-request");
+    assert_eq!(
+        slug(&w.post(purchaser::WREQUEST3_PATH, &mixed.signed_by(&buyer.keys.signing))),
+        "bad-request"
+    );
     // The request's key opens no reply, the reply's no request, and both differ from what is kept for the coins.
     let keys = ["wrequest3", "accepted", "issuance"].map(|what| *one.key(what).expose());
     assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2]);
@@ -38,7 +48,10 @@ fn v1_a_session_key_is_of_one_run_and_one_direction() {
     let w_desc = w.w_desc(&[100]);
     let mut other_k = begin(&mut w, &buyer, w_desc);
     other_k.k = derive(&[other_k.k.expose()], b"another key");
-    assert_eq!(slug(&w.post(purchaser::WREQUEST3_PATH, &other_k.signed_by(&buyer.keys.signing))), "bad-request");
+    assert_eq!(
+        slug(&w.post(purchaser::WREQUEST3_PATH, &other_k.signed_by(&buyer.keys.signing))),
+        "bad-request"
+    );
     w.audit();
 }
 
@@ -111,7 +124,10 @@ fn v3_a_substituted_validation_req_costs_one_retry() {
     let issued = w.live_worth();
     let v = w.validate(&shop, &deal, &[50, 50]);
     let issuance = w.read(&v);
-    assert_eq!((issuance.verdict.outcome, worth(&issuance.coins), w.live_worth()), (Outcome::Paid, 100, issued));
+    assert_eq!(
+        (issuance.verdict.outcome, worth(&issuance.coins), w.live_worth()),
+        (Outcome::Paid, 100, issued)
+    );
     let again = w.validate(&shop, &deal, &[50, 50]);
     assert!(w.read(&again).coins == issuance.coins, "the same coins under the new reply key");
     assert!(!holds(again.answer.as_ref().unwrap(), &v.answer.unwrap()[..32]));
@@ -152,7 +168,9 @@ fn v4_the_verdict_is_for_the_payer_and_no_payee_can_read_or_forge_it() {
     assert_eq!((verdict.outcome, verdict.paid), (Outcome::Denied, None), "one bit to the payee");
     // The payee cannot try causes against the digest: the salt comes from EncC1's own context.
     for index in 0..4 {
-        for cause in [CoinCause::Spent, CoinCause::Forged, CoinCause::Foreign, CoinCause::Twice, CoinCause::Expired] {
+        for cause in
+            [CoinCause::Spent, CoinCause::Forged, CoinCause::Foreign, CoinCause::Twice, CoinCause::Expired]
+        {
             let tried = cbor::encode(&vec![BadCoin { index, cause }]);
             for salt in [&[0; 16][..], &[], issuance.for_payer.get(..16).unwrap()] {
                 let digest = florin_crypto::digest("florin/v1/coin/causes", &[&tried, salt]);
@@ -161,11 +179,18 @@ fn v4_the_verdict_is_for_the_payer_and_no_payee_can_read_or_forge_it() {
         }
     }
     // The payee forges a part for the payer under every key that it has.
-    let part = PayerVerdict { verdict: Bytes(issuance.signed.clone()), causes: Vec::new(), salt: ByteArray([0; 16]) };
+    let part = PayerVerdict {
+        verdict: Bytes(issuance.signed.clone()),
+        causes: Vec::new(),
+        salt: ByteArray([0; 16]),
+    };
     let frame = ReplyFrame::new("coin", "payer-verdict", w.list.operator, deal.com.payer, deal.com.digest());
     let key = Secret::new([7; 32]);
     let forged = frame.seal(&key, &part);
-    assert_eq!(payer::read_payer_verdict(&deal.paying.pending, &forged, &w.list).err(), Some(ReadError::Answer));
+    assert_eq!(
+        payer::read_payer_verdict(&deal.paying.pending, &forged, &w.list).err(),
+        Some(ReadError::Answer)
+    );
     let news = payer::read_payer_verdict(&deal.paying.pending, &issuance.for_payer, &w.list).unwrap();
     assert_eq!(news.causes, [BadCoin { index: 0, cause: CoinCause::Spent }]);
     // The payee keeps it to itself: the payer asks with EncC1 again, and it is the same statement.

@@ -1,17 +1,25 @@
 //! The repairs V6-V9, as repairs_payment.rs does V1-V5. Source: docs/rails/coin.md, "Departures from the paper".
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    missing_docs
+)]
 
 mod support;
 
 use florin_books::{DenominationId, Epoch, Issued, PartyId, TokenNumber, TxId};
 use florin_coin::messages::Outcome;
-use florin_coin::purchase_messages::{CollectAck, WRequest2Answer};
+use florin_coin::purchase_messages::{CollectAck, PurchaseIssuance1, WRequest2Answer};
 use florin_coin::purchaser::{self, Collected};
 use florin_coin::{Calendar, Coin, CoinCause, ReadError, holder, payer};
 use florin_crypto::{ByteArray, SigningKey, cbor};
 use florin_parties::bank::{BankNews, Direction};
 use florin_parties::{Roles, Terms};
 use support::by_hand::{begin, kept};
+use support::wire::reply_of;
 use support::*;
 
 /// V6. Repair: `issuance_key` joins K's secret and the request's own exporter.
@@ -40,6 +48,10 @@ fn v6_coins_are_sealed_under_the_kept_secret_and_a_fresh_one() {
     let (_, second) = w.collect(&mine);
     let first = first.unwrap();
     assert!(first != answer && first != second.unwrap());
+    // K alone, found long after, does not open what was sent: each answer also needs its own request's key.
+    let (_, frame) = reply_of(&asked.pending, 0);
+    let old = florin_crypto::derive(&[begun.key("issuance").expose()], b"florin/v1/coin/purchase-issuance1");
+    assert!(frame.open::<PurchaseIssuance1>(&old, &first).is_none());
     let read = purchaser::read_collected(&asked.pending, &first, &w.list).unwrap();
     let Collected::Coins { coins, ack } = read else { panic!("refused") };
     assert_eq!((worth(&coins), w.live_worth()), (150, 150));
@@ -107,7 +119,10 @@ fn v7_a_beginning_leaves_no_trace_and_tells_nobody_who_is_known() {
         let w_desc = w.w_desc(&[100]);
         let mut tampered = begin(&mut w, &buyer, w_desc);
         tampered.cookie[at] ^= 1;
-        assert_eq!(slug(&w.post(purchaser::WREQUEST3_PATH, &tampered.signed_by(&buyer.keys.signing))), "bad-request");
+        assert_eq!(
+            slug(&w.post(purchaser::WREQUEST3_PATH, &tampered.signed_by(&buyer.keys.signing))),
+            "bad-request"
+        );
     }
     w.audit();
 }
@@ -131,7 +146,11 @@ fn v8_what_is_signed_names_both_and_the_run() {
     for (what, change) in changes {
         let mut begun = begin(&mut w, &buyer, w_desc.clone());
         change(&mut begun.authorisation);
-        assert_eq!(slug(&w.post(purchaser::WREQUEST3_PATH, &begun.signed_by(&buyer.keys.signing))), "bad-request", "{what}");
+        assert_eq!(
+            slug(&w.post(purchaser::WREQUEST3_PATH, &begun.signed_by(&buyer.keys.signing))),
+            "bad-request",
+            "{what}"
+        );
     }
     // A signature of an earlier run, taken into this one; a signature of another purchaser.
     let begun = begin(&mut w, &buyer, w_desc.clone());
@@ -164,7 +183,11 @@ fn v9_a_coin_needs_a_tag_and_a_live_bit_and_no_tag_is_stored() {
     let all: Vec<_> = coins.iter().chain(&fresh).collect();
     for record in w.books.records.iter().chain(&w.identity.records) {
         let bytes = cbor::encode(record);
-        assert!(all.iter().all(|c| !holds(&bytes, &c.tag.0) && !holds(&bytes, &c.id.0)), "{:?}", record.core.seq);
+        assert!(
+            all.iter().all(|c| !holds(&bytes, &c.tag.0) && !holds(&bytes, &c.id.0)),
+            "{:?}",
+            record.core.seq
+        );
     }
     // A right tag without a live bit: numbers that were never given.
     let epoch = Calendar::of(&Terms::default()).epoch_at(w.now);

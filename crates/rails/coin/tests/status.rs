@@ -1,6 +1,13 @@
 //! How a payment stands, for payer and payee: paid, denied, never; giving up; what comes late, and races.
 //! Source: architecture.md, "Never unknown"; V4, V5; docs/rails/coin.md.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    missing_docs
+)]
 
 mod support;
 
@@ -163,7 +170,8 @@ fn only_the_payer_gives_its_envelope_up() {
     let (key, exp) = (w.key(), w.exp());
     let past = w.now.minus_ms(1);
     let com = deal.com.digest();
-    let asked = payee::status_request(&key, &thief.keys, deal.com.tid, &com, past, exp, &mut w.entropy).unwrap();
+    let asked =
+        payee::status_request(&key, &thief.keys, deal.com.tid, &com, past, exp, &mut w.entropy).unwrap();
     w.post(asked.path, &asked.body).unwrap();
     let v = w.validate(&shop, &deal, &[100]);
     assert_eq!(w.read(&v).verdict.outcome, Outcome::Paid);
@@ -189,7 +197,8 @@ fn after_giving_up_the_coins_are_free_at_once() {
     let deal = w.deal(&shop, &coins);
     let (key, exp, past) = (w.key(), w.exp(), w.now.minus_ms(1));
     let com = deal.com.digest();
-    let asked = payee::status_request(&key, &shop.keys, deal.com.tid, &com, past, exp, &mut w.entropy).unwrap();
+    let asked =
+        payee::status_request(&key, &shop.keys, deal.com.tid, &com, past, exp, &mut w.entropy).unwrap();
     w.post(asked.path, &asked.body).unwrap();
     assert_eq!(payer_hears(&mut w, &deal, false), Outcome::Never);
     w.audit();
@@ -207,7 +216,16 @@ fn a_denied_payment_stays_denied() {
     assert_eq!(payee_hears(&mut w, &shop, &deal), Outcome::Denied);
     // The payer cannot mend it under the same invoice; it asks for another.
     let mended = w.com(&deal.invoice);
-    let mended = w.deal_for(&shop, deal.invoice.clone(), { let mut c = mended; c.p_desc.amount = flo(50); c }, &coins[1..]);
+    let mended = w.deal_for(
+        &shop,
+        deal.invoice.clone(),
+        {
+            let mut c = mended;
+            c.p_desc.amount = flo(50);
+            c
+        },
+        &coins[1..],
+    );
     let v = w.validate(&shop, &mended, &[50]);
     assert_eq!(slug(&v.answer), "request-id-reused");
     w.audit();

@@ -1,13 +1,20 @@
 //! The vector files of vectors/coin are what the code makes, and the code makes the same every time.
 //! Source: docs/rails/coin.md; vectors/coin/README.md says how to read them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    missing_docs
+)]
 
 mod support;
 
 use florin_books::{DenominationId, Epoch, Issued, PartyId, TokenNumber, TxId};
 use florin_coin::issuer::{Side, box_id};
 use florin_coin::messages::{EncC1, Outcome, ValidationReq};
-use florin_coin::{Coin, CoinCause, CoinSet, Com, PDesc, TidPy, holder, payee, payer, pay_id, purchaser};
+use florin_coin::{Coin, CoinCause, CoinSet, Com, PDesc, TidPy, holder, pay_id, payee, payer, purchaser};
 use florin_crypto::{ByteArray, Digest, KemSecretKey, SeededEntropy, SigningKey, cbor};
 use florin_parties::bank::BankNews;
 use florin_parties::{KeyUse, Roles, key_id, party_id};
@@ -26,13 +33,31 @@ fn values() {
     let names = ["root", "signing", "kem", "tag", "acknowledgement", "cookie"];
     for name in names {
         let key = secret::<32>(name, SEED);
-        v.add(&format!("secret {name}"), "README", "accept", &[("seed_text", format!("{name} {SEED}").as_bytes())], key.expose());
+        v.add(
+            &format!("secret {name}"),
+            "README",
+            "accept",
+            &[("seed_text", format!("{name} {SEED}").as_bytes())],
+            key.expose(),
+        );
     }
     v.add("secret ids", "README", "accept", &[("seed_text", b"ids 100")], secret::<16>("ids", SEED).expose());
     let signing = SigningKey::from_seed(&secret("signing", SEED)).verify_key();
     let kem = KemSecretKey::from_seed(&secret("kem", SEED)).public_key();
-    v.add("party id of the operator", "numbers", "accept", &[("root_key", w.list.root.as_bytes())], w.list.operator.bytes());
-    v.add("key id, signatures", "G4", "accept", &[("key", signing.as_bytes())], &key_id(KeyUse::MessageSignature, signing.as_bytes()));
+    v.add(
+        "party id of the operator",
+        "numbers",
+        "accept",
+        &[("root_key", w.list.root.as_bytes())],
+        w.list.operator.bytes(),
+    );
+    v.add(
+        "key id, signatures",
+        "G4",
+        "accept",
+        &[("key", signing.as_bytes())],
+        &key_id(KeyUse::MessageSignature, signing.as_bytes()),
+    );
     v.add("key id, envelopes", "G4", "accept", &[("key", &kem.0)], &key_id(KeyUse::Kem, &kem.0));
     v.add("party id", "numbers", "accept", &[("key", signing.as_bytes())], party_id(&signing).bytes());
     let context = Context::new("coin", "change", PartyId::NONE, w.list.operator);
@@ -40,9 +65,20 @@ fn values() {
     let kid = key_id(KeyUse::Kem, &kem.0);
     let info = hpke_info("coin", "change", w.list.operator, &kid);
     v.add("hpke info", "G2", "accept", &[("recipient", w.list.operator.bytes()), ("kid", &kid)], &info);
-    v.add("transcript", "G3", "accept", &[("first", b"one"), ("second", b"two")], transcript("coin", &[b"one", b"two"]).as_bytes());
+    v.add(
+        "transcript",
+        "G3",
+        "accept",
+        &[("first", b"one"), ("second", b"two")],
+        transcript("coin", &[b"one", b"two"]).as_bytes(),
+    );
     let com = Com {
-        p_desc: PDesc { amount: flo(100), goods: "one page".into(), method: "coin".into(), terms: Digest([0; 32]) },
+        p_desc: PDesc {
+            amount: flo(100),
+            goods: "one page".into(),
+            method: "coin".into(),
+            terms: Digest([0; 32]),
+        },
         tid: TidPy::new([1; 16]),
         payer: PartyId::new([2; 16]),
         payee: PartyId::new([3; 16]),
@@ -54,7 +90,13 @@ fn values() {
     v.add("pay_id", "V2", "accept", &[("h_com", com.digest().as_bytes())], pay_id(&com.digest()).bytes());
     for (name, side) in [("to payee", Side::ToPayee), ("to payer", Side::ToPayer)] {
         let id = box_id(com.payee, com.tid, side);
-        v.add(&format!("box {name}"), "post box", "accept", &[("payee", com.payee.bytes()), ("tid", com.tid.bytes())], &id);
+        v.add(
+            &format!("box {name}"),
+            "post box",
+            "accept",
+            &[("payee", com.payee.bytes()), ("tid", com.tid.bytes())],
+            &id,
+        );
     }
     for (counter, value) in [(0u64, 1u64), (1, 1), (7, 500), (florin_books::COUNTER_MAX, 100)] {
         let index = register().denominations.index_of(value).unwrap();
@@ -95,9 +137,21 @@ fn messages() {
         for (what, inside) in cases {
             let body = s.body(&r, &inside);
             assert_eq!(slug(&s.w.post(r.path, &body)), "bad-request");
-            v.add(&format!("{step}: {what}"), "G1", "bad-request", &[("wrapped_text", kind.as_bytes()), ("message", &inside)], &[]);
+            v.add(
+                &format!("{step}: {what}"),
+                "G1",
+                "bad-request",
+                &[("wrapped_text", kind.as_bytes()), ("message", &inside)],
+                &[],
+            );
         }
-        v.add(&step, "docs/rails/coin.md", "accept", &[("wrapped_text", kind.as_bytes()), ("message", &good)], &good);
+        v.add(
+            &step,
+            "docs/rails/coin.md",
+            "accept",
+            &[("wrapped_text", kind.as_bytes()), ("message", &good)],
+            &good,
+        );
     }
     assert!(v.refusing > v.accepting);
     v.compare("messages.json");
@@ -114,7 +168,10 @@ fn steps() {
         let body = s.body(&r, &r.inside);
         let mut flipped = body.clone();
         *flipped.last_mut().unwrap() ^= 1;
-        let mut cases = vec![("one element more outside", "G1", one_element_more(&body)), ("cut", "G1", body[..body.len() / 2].to_vec())];
+        let mut cases = vec![
+            ("one element more outside", "G1", one_element_more(&body)),
+            ("cut", "G1", body[..body.len() / 2].to_vec()),
+        ];
         if step != "box-put" && step != "box-take" {
             cases.push(("a flipped bit", "VC 3.2, spoilers", flipped));
         }
@@ -137,7 +194,15 @@ fn steps() {
     v.compare("steps.json");
 }
 
-fn deny(v: &mut Vectors, w: &mut World, shop: &Person, name: &str, source: &str, coins: &[Coin], expect: &str) {
+fn deny(
+    v: &mut Vectors,
+    w: &mut World,
+    shop: &Person,
+    name: &str,
+    source: &str,
+    coins: &[Coin],
+    expect: &str,
+) {
     let deal = w.deal(shop, coins);
     let claims = register().denominations.split_minor(worth(coins)).unwrap();
     let v_desc = payee::refresh(flo(worth(coins)), claims).unwrap();
@@ -164,10 +229,34 @@ fn refusals() {
     let (forged, foreign) = (with(&coins[1], |c| c.tag.0[0] ^= 1), with(&coins[1], |c| c.id.0[0] ^= 1));
     deny(&mut v, &mut w, &shop, "a spent coin", "VC 3.2, P2", &coins[..2], CoinCause::Spent.slug());
     deny(&mut v, &mut w, &shop, "a forged tag", "VC 2.4, V9", &[forged], CoinCause::Forged.slug());
-    deny(&mut v, &mut w, &shop, "a raised value", "V9", &[with(&coins[1], |c| c.value = 500)], CoinCause::Forged.slug());
-    deny(&mut v, &mut w, &shop, "a later expiry", "V9", &[with(&coins[1], |c| c.expires = c.expires.plus_ms(1))], CoinCause::Forged.slug());
+    deny(
+        &mut v,
+        &mut w,
+        &shop,
+        "a raised value",
+        "V9",
+        &[with(&coins[1], |c| c.value = 500)],
+        CoinCause::Forged.slug(),
+    );
+    deny(
+        &mut v,
+        &mut w,
+        &shop,
+        "a later expiry",
+        "V9",
+        &[with(&coins[1], |c| c.expires = c.expires.plus_ms(1))],
+        CoinCause::Forged.slug(),
+    );
     deny(&mut v, &mut w, &shop, "another operator's coin", "VC 2.4", &[foreign], CoinCause::Foreign.slug());
-    deny(&mut v, &mut w, &shop, "a coin twice", "V5", &[coins[1].clone(), coins[1].clone()], CoinCause::Twice.slug());
+    deny(
+        &mut v,
+        &mut w,
+        &shop,
+        "a coin twice",
+        "V5",
+        &[coins[1].clone(), coins[1].clone()],
+        CoinCause::Twice.slug(),
+    );
     hostile_payments(&mut v, &mut w, &buyer, &shop, &coins);
     hostile_exchanges(&mut v, &mut w, &buyer, &coins);
     hostile_purchases(&mut v, &mut w, &buyer, &shop);
@@ -191,10 +280,11 @@ fn hostile_payments(v: &mut Vectors, w: &mut World, buyer: &Person, shop: &Perso
     diverted.payer = one.presented.payer;
     let v_desc = refresh(&[100]);
     let path = payee::VALIDATION_PATH;
-    let mut send = |w: &mut World, name: &str, source: &str, expect: &str, by: &Person, p: &payee::Presented, d| {
-        let asked = w.request(by, p, d);
-        v.post(w, name, source, expect, path, &asked.body);
-    };
+    let mut send =
+        |w: &mut World, name: &str, source: &str, expect: &str, by: &Person, p: &payee::Presented, d| {
+            let asked = w.request(by, p, d);
+            v.post(w, name, source, expect, path, &asked.body);
+        };
     send(w, "SendCoins copied into another run", "V2", "payment-denied", shop, &diverted, v_desc.clone());
     send(w, "another payee than EncC1 names", "V3", "payment-denied", buyer, &one.presented, v_desc.clone());
     let mut later = one.presented.clone();
@@ -205,7 +295,15 @@ fn hostile_payments(v: &mut Vectors, w: &mut World, buyer: &Person, shop: &Perso
     send(w, "after the deadline", "G6", "payment-expired", shop, &past, v_desc.clone());
     past.deadline = w.now.plus_ms(2 * DAY);
     send(w, "a deadline too far ahead", "G6", "request-expired", shop, &past, v_desc.clone());
-    send(w, "redemption without enrolment", "VC 3", "not-enrolled", shop, &one.presented, payee::redeem(flo(100)));
+    send(
+        w,
+        "redemption without enrolment",
+        "VC 3",
+        "not-enrolled",
+        shop,
+        &one.presented,
+        payee::redeem(flo(100)),
+    );
     let mut d = v_desc.clone();
     d.amount = flo(200);
     send(w, "a list that does not add up", "VC 2.4", "wrong-denominations", shop, &one.presented, d.clone());
@@ -248,7 +346,8 @@ fn hostile_payments(v: &mut Vectors, w: &mut World, buyer: &Person, shop: &Perso
 fn hostile_exchanges(v: &mut Vectors, w: &mut World, buyer: &Person, coins: &[Coin]) {
     let (key, exp) = (w.key(), w.exp());
     let mut change = |w: &mut World, name: &str, expect: &str, coins: &[Coin], id: u8| {
-        let (txid, whole) = (TxId::new([id; 16]), register().denominations.split_minor(worth(coins)).unwrap());
+        let (txid, whole) =
+            (TxId::new([id; 16]), register().denominations.split_minor(worth(coins)).unwrap());
         let asked = holder::change(&key, set(coins), whole, txid, exp, &mut w.entropy).unwrap();
         let answer = v.post(w, name, "VC 3, Change", expect, asked.path, &asked.body);
         if answer.is_empty() {
@@ -261,7 +360,8 @@ fn hostile_exchanges(v: &mut Vectors, w: &mut World, buyer: &Person, coins: &[Co
     change(w, "change", "accept", &coins[2..3], 2);
     change(w, "a request id for other coins", "request-id-reused", &coins[3..], 2);
     change(w, "change of changed coins", "coin-spent", &coins[2..3], 3);
-    let asked = holder::redeem(&key, &buyer.keys, set(&coins[3..]), TxId::new([4; 16]), exp, &mut w.entropy).unwrap();
+    let asked =
+        holder::redeem(&key, &buyer.keys, set(&coins[3..]), TxId::new([4; 16]), exp, &mut w.entropy).unwrap();
     v.post(w, "redemption", "VC 3, Redeem", "accept", asked.path, &asked.body);
     assert_eq!(w.live_worth(), 100 + 100 + 50, "two refreshed, one whole, one changed");
 }
@@ -286,7 +386,14 @@ fn hostile_purchases(v: &mut Vectors, w: &mut World, buyer: &Person, shop: &Pers
     v.post(w, "a purchase", "VC 3.1", "accept", path, &body);
     let mut again = begun;
     again.claim = [8; 16];
-    v.post(w, "another content under the same R_I", "V7", "request-id-reused", path, &again.signed_by(&buyer.keys.signing));
+    v.post(
+        w,
+        "another content under the same R_I",
+        "V7",
+        "request-id-reused",
+        path,
+        &again.signed_by(&buyer.keys.signing),
+    );
     let (purchase, order) = w.order_coins(buyer, &[10]);
     let (key, exp) = (w.key(), w.exp());
     let early = purchaser::collect(&key, &purchase, exp, &mut w.entropy).unwrap();

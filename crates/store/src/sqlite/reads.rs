@@ -55,9 +55,12 @@ impl SqliteReads {
     /// Reads one state of the file: what is committed meanwhile is not seen.
     fn snapshot<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.with(|conn| {
-            let tx = conn.unchecked_transaction().map_err(error(&self.file))?;
-            let result = read(&tx)?;
-            tx.commit().map_err(error(&self.file))?;
+            // Kept statements: a payment reads once, and parsing the same few words each time shows in its cost. What
+            // is left open by an error ends with the connection.
+            let run = |sql: &str| conn.prepare_cached(sql).and_then(|mut s| s.execute([])).map_err(error(&self.file));
+            run("BEGIN DEFERRED")?;
+            let result = read(conn)?;
+            run("COMMIT")?;
             Ok(result)
         })
     }
@@ -104,8 +107,8 @@ impl Reads for SqliteReads {
                 }
             }
             facts.as_of = conn
-                .query_row("SELECT seq FROM checkpoint WHERE id = 1", [], |r| seq(r, 0))
-                .optional()
+                .prepare_cached("SELECT seq FROM checkpoint WHERE id = 1")
+                .and_then(|mut s| s.query_row([], |r| seq(r, 0)).optional())
                 .map_err(error(&self.file))?
                 .unwrap_or_default();
             Ok(facts)

@@ -8,7 +8,7 @@ pub use shop::{Manner, Shop};
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -85,6 +85,9 @@ pub struct World {
     pub shop: Shop,
     weather: Mutex<Weather>,
     sends: AtomicUsize,
+    /// Whether wallets wait for `told`.
+    pub tells: AtomicBool,
+    pub patience_ms: AtomicU64,
     crashed: Notify,
     /// What the bank says to a debit: nothing yet, or a refusal.
     pub bank: Mutex<Option<&'static str>>,
@@ -156,6 +159,8 @@ impl World {
             shop: Shop::new(&mut entropy),
             weather: Mutex::new(Weather::Fine),
             sends: AtomicUsize::new(0),
+            tells: AtomicBool::new(false),
+            patience_ms: AtomicU64::new(1000),
             crashed: Notify::new(),
             bank: Mutex::new(None),
             bank_waits: Mutex::new(false),
@@ -328,8 +333,9 @@ impl World {
     pub fn open_at(self: &Arc<Self>, dir: &Path, keys: &Path) -> Wallet {
         let none = Passphrase::none();
         let mut options = OpenOptions::new(dir.to_owned(), Some(keys.to_owned()), &none);
-        options.patience = Duration::from_secs(2);
+        options.patience = Duration::from_millis(self.patience_ms.load(Ordering::SeqCst));
         options.json = true;
+        options.tells = self.tells.load(Ordering::SeqCst);
         Wallet::open_on(options, self.network()).unwrap().with_clock(self.clock.clone())
     }
 

@@ -9,7 +9,9 @@ use florin_books::{
 use florin_crypto::{ByteArray, Bytes, Digest, Exporter, cbor};
 use florin_money::{Amount, CoinList};
 use florin_parties::{KeyId, ReplyFrame};
-use florin_rail::common::{ASK_STATUS, BAD_REQUEST, FAULT, MESSAGE_BYTES_MAX, REQUEST_EXPIRED, SKEW_MS, check_exp};
+use florin_rail::common::{
+    ASK_STATUS, BAD_REQUEST, FAULT, MESSAGE_BYTES_MAX, REQUEST_EXPIRED, SKEW_MS, check_exp,
+};
 use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName};
 use minicbor::{Decode, Encode};
 

@@ -1,6 +1,6 @@
 //! Opening what comes to the issuer: one envelope, one signed message. Source: G1, G5, G9, G11.
 
-use florin_books::{Facts, Timestamp};
+use florin_books::Timestamp;
 use florin_crypto::{Digest, Envelope, Exporter, Sign1, Zeroizing, cbor};
 use florin_parties::Participant;
 use florin_parties::sealed::verify_kid;
@@ -61,12 +61,11 @@ impl<T> Unverified<T> {
 
 /// Whether the context is that of this message, from somebody to this issuer.
 pub(super) fn addressed(issuer: &Issuer, context: &Context, message: &str) -> Result<(), Refusal> {
-    if *context == Context::new(RAIL, message, context.sender, issuer.id()) { Ok(()) } else { Err(BAD_REQUEST) }
-}
-
-/// The participant, as the facts have it; unknown and unreadable are the same to the outside.
-pub(super) fn participant(facts: &Facts, id: florin_books::PartyId) -> Result<Participant, Refusal> {
-    facts.document(&Participant::key_of(id)).and_then(Participant::read).ok_or(BAD_REQUEST)
+    if *context == Context::new(RAIL, message, context.sender, issuer.id()) {
+        Ok(())
+    } else {
+        Err(BAD_REQUEST)
+    }
 }
 
 /// Whether a participant that has signed may act.

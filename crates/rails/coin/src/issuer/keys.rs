@@ -4,10 +4,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, RwLock};
 
-use florin_books::{DenominationId, Epoch, Issue, Issued, LaneId, PartyId, RegisterSpec, Timestamp, TokenNumber};
+use florin_books::{
+    DenominationId, Epoch, Facts, Issue, Issued, LaneId, PartyId, RegisterSpec, Timestamp, TokenNumber,
+};
 use florin_crypto::{ByteArray, KemPublicKey, KemSecretKey, MacKey, NumberCipher, Secret, cbor, derive};
 use florin_money::{CoinList, Currency};
-use florin_parties::{OperatorKeys, Terms};
+use florin_parties::{OperatorKeys, Participant, Terms};
+use florin_rail::Refusal;
+use florin_rail::common::BAD_REQUEST;
 
 use crate::coin::{BadCoin, Coin, CoinCause, CoinSet};
 use crate::epoch::Calendar;
@@ -28,6 +32,8 @@ pub struct SoftwareModule {
 
 const TAG: &str = "florin/v1/coin/tag";
 const EPOCHS_KEPT: usize = 32;
+/// Participants whose documents stay read.
+const PARTICIPANTS_KEPT_MAX: usize = 4096;
 
 impl SoftwareModule {
     /// A module with this master key.
@@ -97,7 +103,11 @@ pub struct Issuer {
     acknowledgement: MacKey,
     cookie: Secret<32>,
     nobody: Secret<32>,
+    read: RwLock<BTreeMap<PartyId, ReadDocument>>,
 }
+
+/// A participant's document and what was read from it.
+type ReadDocument = (Box<[u8]>, Participant);
 
 /// Coins that were looked at.
 pub(crate) struct Checked {
@@ -130,6 +140,7 @@ impl Issuer {
             acknowledgement: MacKey::new(&secrets.acknowledgement),
             cookie: secrets.cookie,
             nobody,
+            read: RwLock::default(),
         }
     }
 
@@ -162,6 +173,27 @@ impl Issuer {
     /// has seen Com gets the payee's.
     pub(crate) fn k_i(&self, payee: PartyId, pay_id: crate::com::PayId) -> [u8; 32] {
         self.acknowledgement.tag("florin/v1/coin/k-i", &[payee.bytes(), pay_id.bytes()])
+    }
+
+    /// The participant, as the facts have it; unknown and unreadable are the same to the outside. Reading a document
+    /// means checking that its keys are points of the curve, so what was read is kept with the bytes that it was read
+    /// from, and taken again for the same bytes.
+    pub(crate) fn participant(&self, facts: &Facts, id: PartyId) -> Result<Participant, Refusal> {
+        let bytes = facts.document(&Participant::key_of(id)).ok_or(BAD_REQUEST)?;
+        if let Ok(read) = self.read.read()
+            && let Some((from, participant)) = read.get(&id)
+            && **from == *bytes
+        {
+            return Ok(participant.clone());
+        }
+        let participant = Participant::read(bytes).ok_or(BAD_REQUEST)?;
+        if let Ok(mut read) = self.read.write() {
+            if read.len() >= PARTICIPANTS_KEPT_MAX {
+                read.clear();
+            }
+            read.insert(id, (bytes.into(), participant.clone()));
+        }
+        Ok(participant)
     }
 
     /// The register of a currency.
@@ -214,7 +246,13 @@ impl Issuer {
         Checked { numbers, bad }
     }
 
-    fn look(&self, coin: &Coin, currency: Currency, now: Timestamp, grace: bool) -> Result<TokenNumber, CoinCause> {
+    fn look(
+        &self,
+        coin: &Coin,
+        currency: Currency,
+        now: Timestamp,
+        grace: bool,
+    ) -> Result<TokenNumber, CoinCause> {
         let number = TokenNumber::from_block(self.ids.decipher(coin.id.0)).ok_or(CoinCause::Foreign)?;
         if number.lane != self.lanes.books {
             return Err(CoinCause::Foreign);

@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 
-use florin_books::{Account, Condition, EffectId, Facts, Needs, Record, Rejected, Timestamp, Transition, TxId};
+use florin_books::{
+    Account, Condition, EffectId, Facts, Needs, Record, Rejected, Timestamp, Transition, TxId,
+};
 use florin_crypto::{ByteArray, Bytes, Digest, Exporter, cbor, random};
 use florin_parties::{Participant, ReplyFrame, Roles};
 use florin_rail::common::{BAD_REQUEST, FAULT};
 use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName};
 
-use super::frame::{Unverified, addressed, check_deadline, may_act, participant, read, read_signed, unseal};
+use super::frame::{Unverified, addressed, check_deadline, may_act, read, read_signed, unseal};
 use super::keys::{Checked, Issuer};
 use super::payout::PayOut;
 use super::verdict::{PaymentSeed, causes_salt, for_payer};
@@ -75,13 +77,7 @@ impl Step for PaymentStep {
         }
     }
 
-    fn decide_refused(
-        &self,
-        o: &OpenedPayment,
-        _: &Facts,
-        why: &Rejected,
-        _: &mut Moment<'_>,
-    ) -> Decision {
+    fn decide_refused(&self, o: &OpenedPayment, _: &Facts, why: &Rejected, _: &mut Moment<'_>) -> Decision {
         match why {
             Rejected::NotLive { tokens } => {
                 let causes = tokens.iter().filter_map(|i| {
@@ -100,7 +96,7 @@ impl Step for PaymentStep {
         let salt = causes_salt(&coins.exporter);
         let verdict = seed.sign(&self.0, record.core.time, &salt)?;
         let payer = coins.inside.context.sender;
-        let part = for_payer(&seed, &verdict, "payer-verdict", self.0.id(), payer, &coins.exporter);
+        let part = for_payer(&seed, &verdict, "payer-verdict", self.0.id(), payer, &coins.exporter, salt);
         let answer = Issuance1 {
             verdict: Bytes(verdict),
             for_payer: Bytes(part),
@@ -117,7 +113,7 @@ impl Step for PaymentStep {
     fn may_reissue(&self, o: &OpenedPayment, record: &Record, facts: &Facts) -> bool {
         let Ok(seed) = PaymentSeed::of(record) else { return false };
         let m = &o.request.message;
-        let signer = participant(facts, m.context.sender);
+        let signer = self.0.participant(facts, m.context.sender);
         let its = seed.com == m.com && seed.payee == m.context.sender;
         if !its || !signer.is_ok_and(|p| o.request.is_by(&p)) {
             return false;
@@ -141,9 +137,14 @@ impl PaymentStep {
     }
 
     /// What does not depend on the coins' worth: nothing of it is recorded.
-    fn admit<'o>(&self, o: &'o OpenedPayment, facts: &Facts, now: Timestamp) -> Result<&'o OpenedCoins, Refusal> {
+    fn admit<'o>(
+        &self,
+        o: &'o OpenedPayment,
+        facts: &Facts,
+        now: Timestamp,
+    ) -> Result<&'o OpenedCoins, Refusal> {
         let m = &o.request.message;
-        let payee = participant(facts, m.context.sender)?;
+        let payee = self.0.participant(facts, m.context.sender)?;
         if !o.request.is_by(&payee) {
             return Err(BAD_REQUEST);
         }
@@ -169,9 +170,14 @@ impl PaymentStep {
         }
         let coins = o.coins.as_ref().ok_or(PAYMENT_DENIED)?;
         let inside = &coins.inside;
-        let meant = inside.payee == m.context.sender && inside.deadline == m.deadline && inside.coins.adds_up();
+        let meant =
+            inside.payee == m.context.sender && inside.deadline == m.deadline && inside.coins.adds_up();
         let count = inside.coins.coins.len();
-        if !meant || count == 0 || count > self.0.coins_max || inside.coins.total.currency() != amount.currency() {
+        if !meant
+            || count == 0
+            || count > self.0.coins_max
+            || inside.coins.total.currency() != amount.currency()
+        {
             return Err(PAYMENT_DENIED);
         }
         Ok(coins)
@@ -212,7 +218,13 @@ impl PaymentStep {
     }
 
     /// What every verdict records: it takes the payment's three once keys, so that it stays what it is.
-    fn record(&self, o: &OpenedPayment, outcome: Outcome, causes: Vec<BadCoin>, payout: Option<TxId>) -> Transition {
+    fn record(
+        &self,
+        o: &OpenedPayment,
+        outcome: Outcome,
+        causes: Vec<BadCoin>,
+        payout: Option<TxId>,
+    ) -> Transition {
         let m = &o.request.message;
         let paid = o.coins.as_ref().map(|c| c.inside.coins.total);
         let seed = PaymentSeed {

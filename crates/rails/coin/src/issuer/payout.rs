@@ -49,7 +49,13 @@ impl PayOut {
 /// The pay-out in the identity lane: owed to the redeemer, and ordered from the bank if there is an account. Where
 /// there is none any more, or the redeemer was stopped meanwhile, it stays owed, and the operator settles it by hand.
 #[must_use]
-pub fn payout(out: &PayOut, facts: &Facts, books: LaneId, now: Timestamp, entropy: &mut dyn Entropy) -> Transition {
+pub fn payout(
+    out: &PayOut,
+    facts: &Facts,
+    books: LaneId,
+    now: Timestamp,
+    entropy: &mut dyn Entropy,
+) -> Transition {
     let mut t = Transition::new(digest("florin/v1/coin/pay-out", &[out.id.bytes()]), facts.as_of);
     t.once = out.needs().once;
     let owed = Account::Party(out.redeemer);

@@ -11,7 +11,7 @@ use florin_rail::common::{BAD_REQUEST, FAULT, MESSAGE_BYTES_MAX};
 use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName};
 use minicbor::{Decode, Encode};
 
-use super::frame::{Unverified, addressed, check_deadline, may_act, participant, read, read_signed, unseal};
+use super::frame::{Unverified, addressed, check_deadline, may_act, read, read_signed, unseal};
 use super::keys::Issuer;
 use crate::com::TidPy;
 use crate::kinds::{POST_BOX, RAIL, STEP_BOX_OPEN, once};
@@ -125,7 +125,7 @@ impl Step for BoxOpenStep {
 
     fn decide(&self, o: &OpenedBoxOpen, facts: &Facts, moment: &mut Moment<'_>) -> Decision {
         let m = &o.request.message;
-        let admitted = participant(facts, m.context.sender).and_then(|payee| {
+        let admitted = self.0.participant(facts, m.context.sender).and_then(|payee| {
             if !o.request.is_by(&payee) {
                 return Err(BAD_REQUEST);
             }

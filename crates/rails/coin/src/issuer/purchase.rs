@@ -1,7 +1,9 @@
 //! A purchase in the identity lane: requested, paid or rejected by the bank, handed over to issuing.
 //! Source: VarietyCash §3.1 (2) Execution, W2; V6, V10 (two transitions).
 
-use florin_books::{Account, DocumentKey, EffectId, Facts, LaneId, Needs, Outgoing, PartyId, Timestamp, Transition, TxId};
+use florin_books::{
+    Account, DocumentKey, EffectId, Facts, LaneId, Needs, Outgoing, PartyId, Timestamp, Transition, TxId,
+};
 use florin_crypto::{ByteArray, Bytes, Entropy, Sign1, cbor, digest, random};
 use florin_money::CoinList;
 use florin_parties::bank::OrderId;
@@ -120,7 +122,9 @@ pub fn bank_outcome(
     entropy: &mut dyn Entropy,
 ) -> bool {
     let id = TxId::new(moved.purpose().reference);
-    let Some(mut purchase) = facts.document(&Purchase::key_of(id)).and_then(Purchase::read) else { return false };
+    let Some(mut purchase) = facts.document(&Purchase::key_of(id)).and_then(Purchase::read) else {
+        return false;
+    };
     let Some(w) = purchase.w_desc() else { return false };
     let refused = match (&moved.outcome, &purchase.state) {
         (Outcome::Accepted, PurchaseState::Requested) => return true,
@@ -152,7 +156,9 @@ pub fn bank_outcome(
 }
 
 fn block(t: &mut Transition, id: PartyId, facts: &Facts, now: Timestamp, entropy: &mut dyn Entropy) {
-    let Some(participant) = facts.document(&Participant::key_of(id)).and_then(Participant::read) else { return };
+    let Some(participant) = facts.document(&Participant::key_of(id)).and_then(Participant::read) else {
+        return;
+    };
     if participant.is_active() {
         write_participant(t, &participant.with_state(ParticipantState::Blocked), now, entropy);
     }
@@ -188,7 +194,11 @@ pub fn hand_over(hand: &HandOver, facts: &Facts, identity: LaneId) -> Transition
     let key = DocumentKey::new(CLAIM, id);
     let used = facts.document(&key).is_some();
     if hand.refused.is_none() {
-        t.post(Account::Pair(identity), if used { Account::Suspense } else { Account::PaidNotIssued }, hand.total);
+        t.post(
+            Account::Pair(identity),
+            if used { Account::Suspense } else { Account::PaidNotIssued },
+            hand.total,
+        );
     }
     if used {
         return t;

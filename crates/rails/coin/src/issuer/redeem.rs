@@ -12,7 +12,7 @@ use florin_rail::common::{ASK_STATUS, BAD_REQUEST, FAULT, REQUEST_EXPIRED, SKEW_
 use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName};
 use minicbor::{Decode, Encode};
 
-use super::frame::{Unverified, addressed, may_act, participant, read_signed, unseal};
+use super::frame::{Unverified, addressed, may_act, read_signed, unseal};
 use super::keys::{Checked, Issuer};
 use super::payout::PayOut;
 use crate::coin::{BadCoin, CoinCause};
@@ -58,8 +58,7 @@ pub(super) fn statement_answer(
     to: PartyId,
     record: &Record,
 ) -> Result<ExchangeAnswer, Refusal> {
-    let seed: StatementSeed =
-        record.seed().and_then(|s| cbor::decode_strict(s).ok()).ok_or(ASK_STATUS)?;
+    let seed: StatementSeed = record.seed().and_then(|s| cbor::decode_strict(s).ok()).ok_or(ASK_STATUS)?;
     let statement = CoinStatement {
         context: Context::new(RAIL, "coin-statement", issuer.id(), to),
         txid,
@@ -113,7 +112,9 @@ impl Step for RedeemStep {
         }
         let m = &o.request.message;
         let total = m.coins.total;
-        let Some(register) = self.0.register(total.currency()) else { return Decision::Refuse(WRONG_CURRENCY) };
+        let Some(register) = self.0.register(total.currency()) else {
+            return Decision::Refuse(WRONG_CURRENCY);
+        };
         let id = TxId::new(random(moment.entropy));
         let mut t = self.record(o, Vec::new(), Some(id));
         t.consumes.clone_from(&o.checked.numbers);
@@ -142,7 +143,7 @@ impl Step for RedeemStep {
 impl RedeemStep {
     fn admit(&self, o: &OpenedRedeem, facts: &Facts, now: Timestamp) -> Result<(), Refusal> {
         let m = &o.request.message;
-        let redeemer = participant(facts, m.context.sender)?;
+        let redeemer = self.0.participant(facts, m.context.sender)?;
         if !o.request.is_by(&redeemer) {
             return Err(BAD_REQUEST);
         }

@@ -9,7 +9,7 @@ use florin_parties::{Participant, ReplyFrame};
 use florin_rail::common::{BAD_REQUEST, FAULT, MESSAGE_BYTES_MAX, check_exp};
 use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName, label, transcript};
 
-use super::frame::{Unverified, addressed, may_act, participant, read, read_signed, unseal};
+use super::frame::{Unverified, addressed, may_act, read, read_signed, unseal};
 use super::keys::Issuer;
 use super::verdict::{PaymentSeed, causes_salt, for_payer};
 use crate::com::{TidPy, pay_id};
@@ -35,7 +35,14 @@ fn payment_once(payee: PartyId, com: &Digest) -> OnceKey {
 
 /// Voids what has not happened, by taking a once key that the payment would need: the payer the envelope's, the payee
 /// the payment's.
-fn never(issuer: &Issuer, key: OnceKey, com: &Digest, enc_c1: Digest, payee: PartyId, tid: TidPy) -> Transition {
+fn never(
+    issuer: &Issuer,
+    key: OnceKey,
+    com: &Digest,
+    enc_c1: Digest,
+    payee: PartyId,
+    tid: TidPy,
+) -> Transition {
     let seed = PaymentSeed {
         pay_id: pay_id(com),
         com: *com,
@@ -120,7 +127,13 @@ impl Step for PayerStatusStep {
         Decision::Apply(t)
     }
 
-    fn decide_refused(&self, o: &OpenedPayerStatus, _: &Facts, why: &Rejected, m: &mut Moment<'_>) -> Decision {
+    fn decide_refused(
+        &self,
+        o: &OpenedPayerStatus,
+        _: &Facts,
+        why: &Rejected,
+        m: &mut Moment<'_>,
+    ) -> Decision {
         match why {
             Rejected::TooEarly => wait_for(o.inside.deadline, m.now),
             _ => Decision::Refuse(FAULT),
@@ -129,8 +142,9 @@ impl Step for PayerStatusStep {
 
     fn reply(&self, o: &OpenedPayerStatus, record: &Record) -> Result<Vec<u8>, Refusal> {
         let seed = PaymentSeed::of(record)?.about(o.enc_c1);
-        let signed = seed.sign(&self.0, record.core.time, &causes_salt(&o.exporter))?;
-        Ok(for_payer(&seed, &signed, "status", self.0.id(), o.request.context.sender, &o.exporter))
+        let salt = causes_salt(&o.exporter);
+        let signed = seed.sign(&self.0, record.core.time, &salt)?;
+        Ok(for_payer(&seed, &signed, "status", self.0.id(), o.request.context.sender, &o.exporter, salt))
     }
 
     /// Whatever took one of the once keys is the answer.
@@ -172,7 +186,7 @@ impl Step for PayeeStatusStep {
 
     fn decide(&self, o: &OpenedPayeeStatus, facts: &Facts, moment: &mut Moment<'_>) -> Decision {
         let m = &o.request.message;
-        let admitted = participant(facts, m.context.sender).and_then(|payee| {
+        let admitted = self.0.participant(facts, m.context.sender).and_then(|payee| {
             if !o.request.is_by(&payee) {
                 return Err(BAD_REQUEST);
             }
@@ -191,7 +205,13 @@ impl Step for PayeeStatusStep {
         Decision::Apply(t)
     }
 
-    fn decide_refused(&self, o: &OpenedPayeeStatus, _: &Facts, why: &Rejected, m: &mut Moment<'_>) -> Decision {
+    fn decide_refused(
+        &self,
+        o: &OpenedPayeeStatus,
+        _: &Facts,
+        why: &Rejected,
+        m: &mut Moment<'_>,
+    ) -> Decision {
         match why {
             Rejected::TooEarly => wait_for(o.request.message.deadline, m.now),
             _ => Decision::Refuse(FAULT),
@@ -211,9 +231,8 @@ impl Step for PayeeStatusStep {
 
     fn may_reissue(&self, o: &OpenedPayeeStatus, record: &Record, facts: &Facts) -> bool {
         let m = &o.request.message;
-        let by_payee = participant(facts, m.context.sender).is_ok_and(|p| o.request.is_by(&p));
+        let by_payee = self.0.participant(facts, m.context.sender).is_ok_and(|p| o.request.is_by(&p));
         by_payee
-            && PaymentSeed::of(record)
-                .is_ok_and(|seed| seed.com == m.com && seed.payee == m.context.sender)
+            && PaymentSeed::of(record).is_ok_and(|seed| seed.com == m.com && seed.payee == m.context.sender)
     }
 }

@@ -107,12 +107,10 @@ pub(super) fn for_payer(
     issuer: PartyId,
     payer: PartyId,
     exporter: &Exporter,
+    salt: [u8; 16],
 ) -> Vec<u8> {
     let frame = payer_frame(message, issuer, payer, &seed.com);
-    let part = PayerVerdict {
-        verdict: Bytes(signed.to_vec()),
-        causes: seed.causes.clone(),
-        salt: ByteArray(causes_salt(exporter)),
-    };
+    let part =
+        PayerVerdict { verdict: Bytes(signed.to_vec()), causes: seed.causes.clone(), salt: ByteArray(salt) };
     frame.seal(&frame.key(exporter), &part)
 }

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use florin_books::{Condition, Facts, Needs, OnceKey, Record, Rejected, Timestamp, Transition, TxId};
-use florin_crypto::{
-    ByteArray, Bytes, Digest, Exporter, cbor, digest, kem, random, reply_open, reply_seal,
-};
+use florin_crypto::{ByteArray, Bytes, Digest, Exporter, cbor, digest, kem, random, reply_open, reply_seal};
 use florin_parties::bank::{Direction, Order, OrderId};
 use florin_parties::treasury::{self, Purpose};
 use florin_parties::{Enrolment, KeyUse, Participant, Roles, key_id};
@@ -22,7 +20,8 @@ use crate::purchase_messages::{
     WRequest3Content, exported,
 };
 use crate::refusal::{
-    NOT_ENROLLED, OTHER_ACCOUNT, PURCHASE_EXPIRED, PURCHASE_TOO_LARGE, WRONG_COIN_COUNT, WRONG_CURRENCY, WRONG_DENOMINATIONS,
+    NOT_ENROLLED, OTHER_ACCOUNT, PURCHASE_EXPIRED, PURCHASE_TOO_LARGE, WRONG_COIN_COUNT, WRONG_CURRENCY,
+    WRONG_DENOMINATIONS,
 };
 
 /// How long a purchase may take from WRequest1 to WRequest3.
@@ -203,7 +202,7 @@ fn once_key(o: &OpenedWRequest3) -> OnceKey {
 impl WRequest3Step {
     fn admit(&self, o: &OpenedWRequest3, facts: &Facts, now: Timestamp) -> Result<(), Refusal> {
         let id = o.cookie.purchaser;
-        let purchaser = super::frame::participant(facts, id)?;
+        let purchaser = self.0.participant(facts, id)?;
         if !o.authorisation.is_by(&purchaser) {
             return Err(BAD_REQUEST);
         }

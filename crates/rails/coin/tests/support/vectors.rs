@@ -21,7 +21,11 @@ pub struct Vectors {
 impl Vectors {
     /// One vector. Inputs whose name ends in `_text` are texts, all others bytes.
     pub fn add(&mut self, name: &str, source: &str, expect: &str, inputs: &[(&str, &[u8])], output: &[u8]) {
-        if expect == "accept" { self.accepting += 1 } else { self.refusing += 1 }
+        if expect == "accept" {
+            self.accepting += 1
+        } else {
+            self.refusing += 1
+        }
         let mut text = format!("  {{\n    \"name\": \"{name}\",\n    \"source\": \"{source}\",\n");
         writeln!(text, "    \"expect\": \"{expect}\",\n    \"inputs\": {{").unwrap();
         let lines: Vec<_> = inputs
@@ -31,12 +35,26 @@ impl Vectors {
                 None => format!("      \"{key}\": \"{}\"", HEXLOWER.encode(value)),
             })
             .collect();
-        writeln!(text, "{}\n    }},\n    \"output\": \"{}\"\n  }}", lines.join(",\n"), HEXLOWER.encode(output)).unwrap();
+        writeln!(
+            text,
+            "{}\n    }},\n    \"output\": \"{}\"\n  }}",
+            lines.join(",\n"),
+            HEXLOWER.encode(output)
+        )
+        .unwrap();
         self.entries.push(text.trim_end().to_owned());
     }
 
     /// A message to the issuer: what it answers, drawing from a stream seeded with the vector's name.
-    pub fn post(&mut self, w: &mut World, name: &str, source: &str, expect: &str, path: &str, body: &[u8]) -> Vec<u8> {
+    pub fn post(
+        &mut self,
+        w: &mut World,
+        name: &str,
+        source: &str,
+        expect: &str,
+        path: &str,
+        body: &[u8],
+    ) -> Vec<u8> {
         w.issuer_entropy = Some(SeededEntropy::new(name));
         let answer: Result<Vec<u8>, Refusal> = w.post(path, body);
         w.issuer_entropy = None;
@@ -46,7 +64,8 @@ impl Vectors {
         assert!(said == expect || sealed_no, "{name}: {said}, not {expect}");
         let output = answer.unwrap_or_default();
         let now = w.now.0.to_string();
-        let inputs: [(&str, &[u8]); 3] = [("path_text", path.as_bytes()), ("now_ms_text", now.as_bytes()), ("body", body)];
+        let inputs: [(&str, &[u8]); 3] =
+            [("path_text", path.as_bytes()), ("now_ms_text", now.as_bytes()), ("body", body)];
         self.add(name, source, expect, &inputs, &output);
         output
     }

@@ -100,7 +100,10 @@ pub fn scene(seed: u64) -> Scene {
         ("/v1/coin/box-put", leave, Wrap::Plain),
         ("/v1/coin/box-take", take, Wrap::Plain),
     ];
-    s.requests = purchase.iter().map(|(path, inside, wrap)| Request { path, inside: inside.clone(), wrap: *wrap }).collect();
+    s.requests = purchase
+        .iter()
+        .map(|(path, inside, wrap)| Request { path, inside: inside.clone(), wrap: *wrap })
+        .collect();
     s
 }
 
