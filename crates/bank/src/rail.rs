@@ -79,7 +79,7 @@ pub trait BankRail: Send + Sync {
     fn submit<'a>(&'a self, orders: &'a [Order]) -> RailFuture<'a, Receipt>;
 
     /// News after the cursor, oldest first, at most `max`; and the cursor after the last of them. The same cursor gives
-    /// the same news again, so the asker keeps the cursor together with what it made of the news.
+    /// the same news again, so the asker moves it only after what it made of the news is durable.
     ///
     /// Errors: `Refused`, `NotSent`, `Unknown`.
     fn poll<'a>(&'a self, since: Cursor, max: usize) -> RailFuture<'a, (Vec<BankEvent>, Cursor)>;

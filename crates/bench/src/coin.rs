@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use florin_books::Clock as _;
-use florin_coin::payee::VALIDATION_PATH;
 use florin_coin::Prepared;
+use florin_coin::payee::VALIDATION_PATH;
 use florin_crypto::Zeroizing;
 use florin_http::{Client, ClientConfig};
 use florin_shell::clock::SystemClock;
@@ -229,7 +229,11 @@ impl Stage {
         items: Vec<Prepared>,
     ) -> Result<(Window, f64, Sizes), BenchError> {
         let times = (Duration::from_millis(200), Duration::from_millis(600));
-        let load = Load { warm_up: times.0, window: times.1, ..self.load(options, options.outstanding, Pace::Closed) };
+        let load = Load {
+            warm_up: times.0,
+            window: times.1,
+            ..self.load(options, options.outstanding, Pace::Closed)
+        };
         let (bodies, pending) = apart(items);
         let request = bodies.first().map_or(0, Bytes::len);
         let ran = run(load.clone(), bodies, || {}).await?;

@@ -17,8 +17,8 @@ use florin_coin::com::pay_id;
 use florin_coin::messages::{Outcome, ValidationReq, Verdict};
 use florin_coin::{Coin, CoinSet};
 use florin_crypto::{
-    ByteArray, Bytes, Digest, Envelope, Exporter, KemSecretKey, MacKey, NumberCipher, Secret, Sign1, SigningKey, cbor,
-    digest, random, reply_seal,
+    ByteArray, Bytes, Digest, Envelope, Exporter, KemSecretKey, MacKey, NumberCipher, Secret, Sign1,
+    SigningKey, cbor, digest, random, reply_seal,
 };
 use florin_money::{Amount, Currency};
 use florin_parties::{IdentityKeys, OperatorKeys, ReplyFrame};
@@ -147,12 +147,24 @@ pub fn measure(shape: &Shape, currency: Currency) -> Result<CryptoCost, BenchErr
     let (outer, inner) = bench.opens().ok_or(BenchError::Denied { path: "crypto" })?;
     Ok(CryptoCost {
         payment_us: time(|| bench.payment()),
-        opens_us: time(|| { black_box(bench.opens()); }),
-        verify_us: time(|| { black_box(bench.verify()); }),
-        sign_us: time(|| { black_box(bench.sign()); }),
-        coins_us: time(|| { black_box(bench.coins()); }),
-        replies_us: time(|| { black_box(bench.replies(&outer, &inner)); }),
-        hashes_us: time(|| { black_box(bench.hashes()); }),
+        opens_us: time(|| {
+            black_box(bench.opens());
+        }),
+        verify_us: time(|| {
+            black_box(bench.verify());
+        }),
+        sign_us: time(|| {
+            black_box(bench.sign());
+        }),
+        coins_us: time(|| {
+            black_box(bench.coins());
+        }),
+        replies_us: time(|| {
+            black_box(bench.replies(&outer, &inner));
+        }),
+        hashes_us: time(|| {
+            black_box(bench.hashes());
+        }),
     })
 }
 
@@ -183,13 +195,15 @@ impl Bench {
         let keys = OperatorKeys::new(id, signing, kem);
         let tags = MacKey::new(&Secret::random(chance));
         let ids = NumberCipher::new(&Secret::random(chance));
-        let tagged = |list: &florin_money::CoinList| list.values().map(|v| coin(&tags, &ids, v, currency)).collect();
+        let tagged =
+            |list: &florin_money::CoinList| list.values().map(|v| coin(&tags, &ids, v, currency)).collect();
         let coins_in: Vec<(Coin, Tagged)> = tagged(&shape.coins_in);
         let coins_out: Vec<(Coin, Tagged)> = tagged(&shape.coins_out);
         let payee = IdentityKeys::generate(chance);
         let (coins, coins_in): (Vec<Coin>, Vec<Tagged>) = coins_in.into_iter().unzip();
         let (new, coins_out): (Vec<Coin>, Vec<Tagged>) = coins_out.into_iter().unzip();
-        let asked = crate::market::sealed_payment(&keys, &payee, CoinSet::new(coins, currency)?, &shape.coins_out)?;
+        let asked =
+            crate::market::sealed_payment(&keys, &payee, CoinSet::new(coins, currency)?, &shape.coins_out)?;
         let missing = || BenchError::Denied { path: "crypto" };
         let outer: Envelope = cbor::decode_strict(&asked).map_err(|_| missing())?;
         let (plain, _) = keys.open(RAIL, "validation-req", &[], &outer).map_err(|_| missing())?;
@@ -201,12 +215,28 @@ impl Bench {
         let signed_verdict = keys.sign(&keys.signing_kid(), &verdict).ok_or_else(missing)?;
         let context = Context::new(RAIL, "payer-verdict", id, request.payer);
         let no_causes: Vec<u8> = Vec::new();
-        let payer_part =
-            cbor::encode(&(&context, &request.com, (Bytes(signed_verdict.clone()), no_causes, ByteArray([0; 16]))));
-        let answer = cbor::encode(&(&context, &request.com, (Bytes(signed_verdict), Bytes(payer_part.clone())), new));
+        let payer_part = cbor::encode(&(
+            &context,
+            &request.com,
+            (Bytes(signed_verdict.clone()), no_causes, ByteArray([0; 16])),
+        ));
+        let answer =
+            cbor::encode(&(&context, &request.com, (Bytes(signed_verdict), Bytes(payer_part.clone())), new));
         let k_i = MacKey::new(&Secret::random(chance));
         Ok(Self {
-            keys, tags, k_i, ids, payee, body: asked, outer, request, signed, coins_in, coins_out, verdict, payer_part,
+            keys,
+            tags,
+            k_i,
+            ids,
+            payee,
+            body: asked,
+            outer,
+            request,
+            signed,
+            coins_in,
+            coins_out,
+            verdict,
+            payer_part,
             answer,
         })
     }

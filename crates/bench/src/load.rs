@@ -2,8 +2,8 @@
 //! back (open loop; a late answer makes the next ones late, and that is counted). Source: performance.md.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderValue, Request, header};

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use data_encoding::BASE64URL_NOPAD;
 use florin_bank::SandboxClient;
+use florin_books::Clock as _;
 use florin_books::{PartyId, Timestamp, TxId};
 use florin_coin::com::{Com, PDesc, TidPy};
 use florin_coin::messages::Outcome;
@@ -14,7 +15,6 @@ use florin_coin::payee::{self, Presented};
 use florin_coin::purchase_messages::WDesc;
 use florin_coin::purchaser::{self, Collected};
 use florin_coin::{Coin, CoinSet, IssuerKey, Prepared, ReadError, holder, payer};
-use florin_books::Clock as _;
 use florin_crypto::{ByteArray, Digest, random};
 use florin_http::Client;
 use florin_money::{Amount, CoinList, Currency};
@@ -254,8 +254,8 @@ impl Market {
         let collect = purchaser::collect(&issuer, &accepted.purchase, expiry(), &mut OsEntropy)
             .map_err(read(purchaser::COLLECT_PATH))?;
         let answer = self.ask_prepared(&collect).await?;
-        let collected = purchaser::read_collected(&collect.pending, &answer, &self.keys)
-            .map_err(read(collect.path))?;
+        let collected =
+            purchaser::read_collected(&collect.pending, &answer, &self.keys).map_err(read(collect.path))?;
         match collected {
             Collected::Coins { coins, ack } => {
                 self.ask_noted(purchaser::ACK_PATH, &ack).await?;
@@ -336,7 +336,11 @@ impl Market {
         let path = payee::VALIDATION_PATH;
         let issuance = payee::read_issuance1(pending, answer, &self.keys)
             .map_err(|source| BenchError::Read { path, source })?;
-        if issuance.verdict.outcome == Outcome::Paid { Ok(issuance) } else { Err(BenchError::Denied { path }) }
+        if issuance.verdict.outcome == Outcome::Paid {
+            Ok(issuance)
+        } else {
+            Err(BenchError::Denied { path })
+        }
     }
 }
 

@@ -86,7 +86,9 @@ impl Programs {
         let failed = |source| BenchError::Program { program, source };
         let log = log_of(dir);
         let mut command = Command::new(&self.exe);
-        command.args([program, "serve", "--no-passphrase", "--listen", &listen.to_string(), "--dir"]).arg(dir);
+        command
+            .args([program, "serve", "--no-passphrase", "--listen", &listen.to_string(), "--dir"])
+            .arg(dir);
         let errors = File::options().create(true).append(true).open(&log).map_err(failed)?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
         let child = command.spawn().map_err(failed)?;

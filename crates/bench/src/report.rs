@@ -192,7 +192,11 @@ impl fmt::Display for CoinReport {
         writeln!(f, "HTTP alone (echo of the same sizes)")?;
         writeln!(f, "  requests            {:>10.0} /s", self.echo.requests_per_s)?;
         writeln!(f, "  server CPU          {:>10.1} us a request\n", self.echo.server_cpu_us)?;
-        writeln!(f, "Ratio                 {:>10.3}   (best windows, before and after the load)", self.ratio)?;
+        writeln!(
+            f,
+            "Ratio                 {:>10.3}   (best windows, before and after the load)",
+            self.ratio
+        )?;
         if let Some(beside) = self.ratio_beside {
             writeln!(f, "Ratio under load      {beside:>10.3}   (cryptography measured beside the load)")?;
         }

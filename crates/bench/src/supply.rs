@@ -105,7 +105,8 @@ impl Plan {
         let by_worth = BOUGHT.checked_div(worth).unwrap_or(1);
         let bundles_per_coin = by_count.min(by_worth).max(1);
         let rest = BOUGHT.saturating_sub(worth.saturating_mul(bundles_per_coin));
-        let values = repeated(&bundle, bundles_per_coin).chain(d.split_minor(rest)?.values().collect::<Vec<_>>());
+        let values =
+            repeated(&bundle, bundles_per_coin).chain(d.split_minor(rest)?.values().collect::<Vec<_>>());
         let first = CoinList::of_values(values)?;
         Ok(Self { shape, payments_per_bundle, bundle, bundles_per_coin, first })
     }

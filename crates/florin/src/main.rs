@@ -1,6 +1,7 @@
 //! The `florin` program: operator, bank, wallet, gate, demo, bench. Source: architecture.md, "Layout", "Conventions".
 
 mod bank_cmd;
+mod bench_cmd;
 mod common;
 mod demo;
 mod failure;
@@ -42,6 +43,9 @@ enum Command {
     /// Holds coins and pays.
     #[command(subcommand)]
     Wallet(wallet_cmd::WalletCommand),
+    /// Measures.
+    #[command(subcommand)]
+    Bench(bench_cmd::BenchCommand),
     /// Shows all of it on this machine.
     Demo(demo::DemoArgs),
 }
@@ -77,6 +81,7 @@ fn run(command: Command, output: Output) -> Result<ExitCode, Failure> {
             Command::Bank(command) => bank_cmd::run(command, output).await,
             Command::Gate(command) => gate_cmd::run(command, output).await,
             Command::Wallet(command) => wallet_cmd::run(command, output).await,
+            Command::Bench(command) => bench_cmd::run(command, output).await,
             Command::Demo(args) => demo::run(args, output).await,
         }
     })

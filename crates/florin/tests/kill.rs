@@ -99,7 +99,7 @@ async fn sigkill_under_load_loses_nothing_and_doubles_nothing() {
     let mut dice = Dice(seed);
     let (mut ready, mut checked, mut asked_again) = (Vec::new(), 0, 0);
     for _ in 0..kills {
-        tokio::time::sleep(Duration::from_millis(10 + dice.roll(60))).await;
+        tokio::time::sleep(Duration::from_millis(5 + dice.roll(60))).await;
         (operator, ready) = restart(operator, &programs, &state, address, &http, ready).await;
         let again = to_ask_again(&log, &mut checked, &mut dice);
         asked_again += again.len();
@@ -317,6 +317,6 @@ async fn live(town: Arc<Town>, me: usize, mut dice: Dice) {
             }
         }
         // So that the journal does not grow beyond what the test's time allows.
-        tokio::time::sleep(Duration::from_millis(dice.roll(14))).await;
+        tokio::time::sleep(Duration::from_millis(8 + dice.roll(24))).await;
     }
 }

@@ -120,7 +120,8 @@ impl Wallet {
     pub async fn buy(&self, amount: Amount, options: &BuyOptions) -> Result<BuyReport, WalletError> {
         self.certificate()?;
         let progress = self.progress("ordering coins");
-        let untold = self.untold(Kind::Bought)?.into_iter().find(|item| item.amount == amount && !options.new);
+        let untold =
+            self.untold(Kind::Bought)?.into_iter().find(|item| item.amount == amount && !options.new);
         if let Some(item) = untold {
             self.settle_deliveries().await?;
             return Ok(self.bought_before(&item));

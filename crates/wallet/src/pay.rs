@@ -258,7 +258,13 @@ impl Wallet {
         Ok(item)
     }
 
-    pub(crate) fn paid_item(&self, payment: &Payment, end: End, news: &PayerNews, receipt: Option<Vec<u8>>) -> Item {
+    pub(crate) fn paid_item(
+        &self,
+        payment: &Payment,
+        end: End,
+        news: &PayerNews,
+        receipt: Option<Vec<u8>>,
+    ) -> Item {
         let keys = self.keys();
         let name = Certificate::verify(&payment.certificate.0, &keys).map(|c| c.name);
         Item {

@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use florin_books::PartyId;
-use florin_coin::issuer::Side;
 use florin_coin::TidPy;
+use florin_coin::issuer::Side;
 use florin_coin::messages::{Invoice, Outcome, PayeeAnswer};
 use florin_coin::payer::{self, PayerNews, ReadInvoice};
 use florin_crypto::{Bytes, Sign1, cbor};

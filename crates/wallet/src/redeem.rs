@@ -97,7 +97,8 @@ impl Wallet {
             lost: Vec::new(),
             resumed: false,
         };
-        for item in self.untold(Kind::Redeemed)?.into_iter().filter(|item| item.amount.currency() == currency) {
+        for item in self.untold(Kind::Redeemed)?.into_iter().filter(|item| item.amount.currency() == currency)
+        {
             let payout = (item.end == End::Done).then(|| TxId::new(item.id.0));
             report.lost.extend(Lost::of(&item.lost));
             report.add(payout, item.amount)?;

@@ -12,6 +12,7 @@ use florin_parties::DirectoryError;
 use florin_shell::house::ActError;
 use florin_shell::{ExitCode, HomeError, PassphraseError, VaultError};
 use florin_store::{CommitError, StoreError};
+use serde::Serialize;
 
 /// Which limit of the wallet's owner stands in the way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -340,6 +341,29 @@ impl WalletError {
             | Self::Redirected { .. }
             | Self::Page { .. } => ExitCode::Refused,
         }
+    }
+}
+
+/// An error as `--json` shows it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct ErrorReport {
+    /// A heading of docs/problems.md.
+    slug: String,
+    /// For people.
+    message: String,
+    /// How the program ends: a name of docs/exit-codes.md.
+    exit: &'static str,
+    /// The same as a number.
+    exit_code: u8,
+}
+
+impl WalletError {
+    /// As `--json` shows it.
+    #[must_use]
+    pub fn report(&self) -> ErrorReport {
+        let code = self.exit_code();
+        let (slug, message) = (self.slug().to_owned(), self.to_string());
+        ErrorReport { slug, message, exit: code.name(), exit_code: code.number() }
     }
 }
 

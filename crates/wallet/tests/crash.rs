@@ -19,8 +19,8 @@ use std::time::Duration;
 use florin_money::{Amount, Currency};
 use florin_parties::Roles;
 use florin_wallet::{
-    BuyOptions, BuyState, CoinMix, InvoiceState, Output, PayInvoiceOptions, PayOptions, PayOutcome, RedeemAmount,
-    RequestOptions, Wallet,
+    BuyOptions, BuyState, CoinMix, InvoiceState, Output, PayInvoiceOptions, PayOptions, PayOutcome,
+    RedeemAmount, RequestOptions, Wallet,
 };
 use support::{IBAN, SHOP, Weather, When, World, holds, reserved};
 
@@ -75,11 +75,17 @@ async fn registration_and_enrolment() {
     at_every_message(async |weather| {
         let world = World::new(41);
         world.init("w").await.unwrap();
-        let (name, stopped) =
-            twice!(world, "w", weather, |w: Arc<Wallet>| async move { w.register(Some("alice")).await.unwrap().name });
+        let (name, stopped) = twice!(world, "w", weather, |w: Arc<Wallet>| async move {
+            w.register(Some("alice")).await.unwrap().name
+        });
         assert_eq!(name, "alice");
         let (_, later) =
-            twice!(world, "w", weather, |w: Arc<Wallet>| async move { w.enrol(IBAN, Roles::BOTH).await.unwrap() });
+            twice!(
+                world,
+                "w",
+                weather,
+                |w: Arc<Wallet>| async move { w.enrol(IBAN, Roles::BOTH).await.unwrap() }
+            );
         assert_eq!(world.codes.lock().unwrap().len(), 1, "one transfer");
         let code = world.codes.lock().unwrap()[0].clone();
         let confirm = |w: Arc<Wallet>| {
@@ -105,7 +111,10 @@ async fn a_purchase_happens_once() {
             state
         };
         let (state, stopped) = twice!(world, "w", weather, buy);
-        assert_eq!((state, *world.collected.lock().unwrap(), world.in_circulation()), (BuyState::Bought, 1000, 1000));
+        assert_eq!(
+            (state, *world.collected.lock().unwrap(), world.in_circulation()),
+            (BuyState::Bought, 1000, 1000)
+        );
         let wallet = world.open("w");
         assert_eq!((holds(&wallet), wallet.status().await.unwrap().open.len()), (1000, 0));
         wallet.buy(flo(1000), &BuyOptions::default()).await.unwrap();
@@ -193,7 +202,8 @@ async fn an_invoice_is_paid_once_whichever_side_stops() {
             let few = BuyOptions { mix: CoinMix::Few, ..BuyOptions::default() };
             drop(world.with_coins("alice", "10.00 FLO", &few).await);
             drop(world.enrolled("bob").await);
-            let (alices, bobs) = if payer_stops { (weather, Weather::Fine) } else { (Weather::Fine, weather) };
+            let (alices, bobs) =
+                if payer_stops { (weather, Weather::Fine) } else { (Weather::Fine, weather) };
             let ask = |w: Arc<Wallet>| async move {
                 w.invoice(flo(250), &RequestOptions::default()).await.unwrap().invoice
             };
@@ -248,7 +258,9 @@ async fn a_network_that_loses_half_of_everything_costs_nothing() {
                         paid = true;
                         break;
                     }
-                    Err(error) => assert!(["not-known-yet", "unreachable"].contains(&error.slug()), "{error}"),
+                    Err(error) => {
+                        assert!(["not-known-yet", "unreachable"].contains(&error.slug()), "{error}")
+                    }
                 }
             }
             assert!(paid, "seed {seed}: {price}");
@@ -256,7 +268,11 @@ async fn a_network_that_loses_half_of_everything_costs_nothing() {
         world.weather(Weather::Fine);
         let spent: u64 = prices.iter().sum();
         assert_eq!(wallet.status().await.unwrap().open, []);
-        assert_eq!((world.shop.received(), holds(&wallet), reserved(&wallet)), (spent, 1000 - spent, 0), "seed {seed}");
+        assert_eq!(
+            (world.shop.received(), holds(&wallet), reserved(&wallet)),
+            (spent, 1000 - spent, 0),
+            "seed {seed}"
+        );
         assert_eq!(world.in_circulation(), 1000);
         assert!(world.house.books.audit().unwrap().is_clean());
     }

@@ -10,6 +10,7 @@
 
 mod support;
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use florin_crypto::{KemSecretKey, SeededEntropy, SigningKey};
@@ -72,7 +73,10 @@ async fn the_operator_is_pinned() {
     let network = world.network();
     let other = Wallet::init_on(init(Some("A".repeat(22))), &network).await.unwrap_err();
     assert_eq!((other.slug(), other.exit_code().number()), ("operator-changed", 65));
-    assert_eq!(Wallet::init_on(init(Some("x".into())), &network).await.unwrap_err().slug(), "input-not-valid");
+    assert_eq!(
+        Wallet::init_on(init(Some("x".into())), &network).await.unwrap_err().slug(),
+        "input-not-valid"
+    );
     assert!(!dir.exists(), "nothing is left of a refused one");
     let pin = florin_parties::network_id(world.list.operator);
     let made = Wallet::init_on(init(Some(pin.clone())), &network).await.unwrap();
@@ -153,15 +157,23 @@ async fn coins_become_money_again() {
 #[tokio::test]
 async fn people_pay_one_another() {
     let world = World::new(27);
+    world.patience_ms.store(10_000, Ordering::SeqCst);
     let alice = world.with_coins("alice", "10.00 FLO", &BuyOptions::default()).await;
     world.init("bob").await.unwrap();
     let bob = world.open("bob");
-    assert_eq!(bob.invoice(flo(250), &RequestOptions::default()).await.unwrap_err().slug(), "registration-needed");
+    assert_eq!(
+        bob.invoice(flo(250), &RequestOptions::default()).await.unwrap_err().slug(),
+        "registration-needed"
+    );
     bob.register(Some("bob")).await.unwrap();
     let options = RequestOptions { what: "half a cake".into(), ..RequestOptions::default() };
     let asked = bob.invoice(flo(250), &options).await.unwrap();
     assert!(asked.invoice.starts_with("florininvoice1"));
-    assert_eq!(bob.invoice(flo(250), &options).await.unwrap().invoice, asked.invoice, "the same while it is open");
+    assert_eq!(
+        bob.invoice(flo(250), &options).await.unwrap().invoice,
+        asked.invoice,
+        "the same while it is open"
+    );
     let shown = alice.show_invoice(&asked.invoice).unwrap();
     assert_eq!((shown.payee.as_str(), shown.amount, shown.what.as_str()), ("bob", flo(250), "half a cake"));
     let long = Duration::from_secs(5);
@@ -229,7 +241,10 @@ async fn an_invoice_takes_one_payment_and_the_second_payer_loses_nothing() {
     let second = carol.pay_invoice(&asked, &PayInvoiceOptions::default()).await.unwrap();
     assert_eq!(second.outcome, PayOutcome::Never);
     assert_eq!(bob.wait_for_payment(&asked, Duration::ZERO).await.unwrap().state, InvoiceState::Paid);
-    assert_eq!(alice.pay_invoice(&asked, &PayInvoiceOptions::default()).await.unwrap().outcome, PayOutcome::Paid);
+    assert_eq!(
+        alice.pay_invoice(&asked, &PayInvoiceOptions::default()).await.unwrap().outcome,
+        PayOutcome::Paid
+    );
     assert_eq!((holds(&alice), holds(&bob), holds(&carol)), (750, 250, 1000));
 }
 

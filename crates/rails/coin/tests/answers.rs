@@ -105,7 +105,11 @@ fn g1_payment_answers_have_one_shape() {
     assert_eq!(read(&frame.seal(&key, &money)), Some(ReadError::Coins));
     // Another request's answer, though it is about the same payment.
     assert_eq!(read(again.answer.as_ref().unwrap()), Some(ReadError::Answer));
-    // The payer's part.
+    payers_part(&w, &deal, &inside, &others);
+}
+
+/// The payer's part of an answer, and statements of the operator about something else.
+fn payers_part(w: &World, deal: &Deal, inside: &Issuance1, others: &[Vec<u8>; 6]) {
     let (key, frame) = reply_of(&deal.paying.pending, 6);
     let part: PayerVerdict = frame.open(&key, &inside.for_payer.0).unwrap();
     exact(&part);
@@ -115,7 +119,7 @@ fn g1_payment_answers_have_one_shape() {
         read(&frame.seal(&key, &Raw(one_element_more(&cbor::encode(&part))))),
         Some(ReadError::Answer)
     );
-    for verdict in bent(&w, &part.verdict.0) {
+    for verdict in bent(w, &part.verdict.0) {
         let sealed = frame.seal(&key, &PayerVerdict { verdict: Bytes(verdict), ..part.clone() });
         assert_eq!(read(&sealed), Some(ReadError::Statement));
     }
@@ -277,8 +281,11 @@ fn g1_exchange_answers_have_one_shape() {
     assert_eq!(read.err(), Some(ReadError::Coins));
 }
 
+/// The payer's coins, the payee's, everything the payee got, and the verdicts among it.
+type Told = (Vec<Coin>, Vec<Coin>, Vec<Vec<u8>>, Vec<Vec<u8>>);
+
 /// A world in which the same happens after other things have happened: other sequence numbers, other counters.
-fn told(seed: u64, before: usize) -> (Vec<Coin>, Vec<Coin>, Vec<Vec<u8>>, Vec<Vec<u8>>) {
+fn told(seed: u64, before: usize) -> Told {
     let mut w = World::new(seed);
     let (buyer, shop) = (w.enrolled(Roles::BOTH), w.enrolled(Roles::REDEEMER));
     let kept = std::mem::replace(&mut w.entropy, SeededEntropy::new("elsewhere"));

@@ -10,14 +10,16 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use florin_books::{Account, TxId};
-use florin_coin::issuer::Purchase;
+use florin_coin::issuer::{Issuer, Lanes, Purchase};
 use florin_coin::messages::{Outcome, PayeeAnswer};
 use florin_coin::purchaser::{self, Collected};
 use florin_coin::{CoinCause, ReadError, holder, payee, payer};
 use florin_crypto::{Bytes, Sign1, cbor};
 use florin_parties::bank::{BankNews, Direction};
-use florin_parties::{Certificate, Roles};
+use florin_parties::{Certificate, Roles, Terms};
 use support::by_hand::begin;
 use support::*;
 
@@ -72,7 +74,14 @@ fn w2_no_coins_without_money() {
         assert!(signed.verify(&w.list.signature_key(&signed.kid()).unwrap()).is_ok());
     }
     assert_eq!(w.live_worth(), 0);
-    // Asking for more than is paid for, for values that are none, for nothing, for another's account.
+    w.audit();
+}
+
+/// Asking for more than is paid for, for values that are none, for nothing, for another's account.
+#[test]
+fn w2_a_purchase_is_what_it_costs() {
+    let mut w = World::new(10);
+    let buyer = w.enrolled(Roles::PURCHASER);
     let account = OTHER_IBAN.parse().unwrap();
     let good = w.w_desc(&[100, 100]);
     let cases = [
@@ -130,6 +139,21 @@ fn w2_no_coins_without_money() {
         assert_eq!(slug(&w.post(asked.path, &asked.body)), "not-enrolled");
     }
     assert!(w.orders().iter().all(|o| o.direction == Direction::Credit), "nothing is debited");
+    w.audit();
+}
+
+#[test]
+fn w2_the_operator_says_how_much_it_sells_at_once() {
+    let mut w = World::new(9);
+    let buyer = w.enrolled(Roles::PURCHASER);
+    let lanes = Lanes { identity: IDENTITY, books: BOOKS };
+    let issuer = Issuer::new(w.keys.clone(), secrets(9), lanes, vec![register()], &Terms::default());
+    w.issuer = Arc::new(issuer.with_purchase_max(500));
+    for (values, expected) in [(&[500, 1][..], "purchase-too-large"), (&[200, 200, 100], "fine")] {
+        let w_desc = w.w_desc(values);
+        let asked = w.wrequest3(&buyer, w_desc);
+        assert_eq!(slug(&w.post(asked.path, &asked.body)), expected);
+    }
     w.audit();
 }
 

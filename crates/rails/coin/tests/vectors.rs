@@ -72,6 +72,12 @@ fn values() {
         &[("first", b"one"), ("second", b"two")],
         transcript("coin", &[b"one", b"two"]).as_bytes(),
     );
+    agreed(&mut v, &w);
+    v.compare("values.json");
+}
+
+/// What payer and payee agree on, and coins.
+fn agreed(v: &mut Vectors, w: &World) {
     let com = Com {
         p_desc: PDesc {
             amount: flo(100),
@@ -106,7 +112,6 @@ fn values() {
         let name = format!("coin {counter} of {value}");
         v.add(&name, "VC 2.4, V9", "accept", &[("number_block", &first.to_block())], &cbor::encode(coin));
     }
-    v.compare("values.json");
 }
 
 /// The insides of all requests, good and bent. What is refused here is refused before anything is looked at.

@@ -15,13 +15,13 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request;
 use florin_books::{
-    Account, Clock, Effect, LaneId, LaneSpec, Needs, Outgoing, PartyId, RegisterId, RegisterSpec, Seq, Timestamp,
-    Transition, TxId,
+    Account, Clock, Effect, LaneId, LaneSpec, Needs, Outgoing, PartyId, RegisterId, RegisterSpec, Seq,
+    Timestamp, Transition, TxId,
 };
 use florin_coin::issuer::{
-    AcknowledgeStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep, CollectStep, HandOver, Issuer,
-    IssuerSecrets, Lanes, PayOut, PayeeStatusStep, PayerStatusStep, PaymentStep, Purchase, RedeemStep, SoftwareModule,
-    WRequest1Step, WRequest3Step, bank_outcome, hand_over, payout,
+    AcknowledgeStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep, CollectStep, HandOver,
+    Issuer, IssuerSecrets, Lanes, PayOut, PayeeStatusStep, PayerStatusStep, PaymentStep, Purchase,
+    RedeemStep, SoftwareModule, WRequest1Step, WRequest3Step, bank_outcome, hand_over, payout,
 };
 use florin_coin::kinds::{HAND_OVER, PAY_OUT, RAIL_NUMBER, STEP_WREQUEST3};
 use florin_crypto::{KemSecretKey, Secret, SeededEntropy, SigningKey, cbor, digest, random};
@@ -31,8 +31,8 @@ use florin_parties::bank::{BankEvent, BankNews, Direction, Order};
 use florin_parties::kinds::{COPY_PARTICIPANT, SUBMIT_ORDER};
 use florin_parties::treasury::{self, OrderRecord};
 use florin_parties::{
-    ConfirmStep, CurrencyTerms, EnrolStep, KeyList, KeyUse, OperatorKeys, Participant, PublishedKey, RegisterStep,
-    Roles, SignedKeyList, Terms, operator_id,
+    ConfirmStep, CurrencyTerms, EnrolStep, KeyList, KeyUse, OperatorKeys, Participant, PublishedKey,
+    RegisterStep, Roles, SignedKeyList, Terms, operator_id,
 };
 use florin_rail::Refusal;
 use florin_shell::Passphrase;
@@ -102,7 +102,12 @@ pub fn denominations() -> Denominations {
     Denominations::one_two_five(Currency::FLO, DENOMINATIONS_DEFAULT)
 }
 
-pub fn signed_list(root: &SigningKey, signing: &SigningKey, kem: &KemSecretKey, at: Timestamp) -> (KeyList, Vec<u8>) {
+pub fn signed_list(
+    root: &SigningKey,
+    signing: &SigningKey,
+    kem: &KemSecretKey,
+    at: Timestamp,
+) -> (KeyList, Vec<u8>) {
     let until = at.plus_ms(400 * DAY);
     let list = KeyList {
         operator: operator_id(&root.verify_key()),
@@ -185,7 +190,11 @@ impl World {
     }
 
     pub fn network(self: &Arc<Self>) -> Network {
-        Network { operator: Arc::new(Wire(self.clone())), directory: Arc::new(Wire(self.clone())), web: Arc::new(Wire(self.clone())) }
+        Network {
+            operator: Arc::new(Wire(self.clone())),
+            directory: Arc::new(Wire(self.clone())),
+            web: Arc::new(Wire(self.clone())),
+        }
     }
 
     /// The real step, and what follows from it inside the operator and at the bank.
@@ -217,7 +226,8 @@ impl World {
     /// Carries out the operator's outbox.
     pub async fn pump(&self) {
         loop {
-            let waiting: Vec<Outgoing> = self.house.books.view(|lane| lane.outbox().cloned().collect()).unwrap();
+            let waiting: Vec<Outgoing> =
+                self.house.books.view(|lane| lane.outbox().cloned().collect()).unwrap();
             let mut moved = false;
             for out in waiting {
                 moved |= self.carry(&out).await;
@@ -240,13 +250,18 @@ impl World {
             }
             HAND_OVER => {
                 let hand = HandOver::read(out).unwrap();
-                self.house.act(&hand.needs(), |facts, _| Some(hand_over(&hand, facts, LaneId(1)))).await.unwrap();
+                self.house
+                    .act(&hand.needs(), |facts, _| Some(hand_over(&hand, facts, LaneId(1))))
+                    .await
+                    .unwrap();
                 self.done(out).await;
             }
             PAY_OUT => {
                 let order = PayOut::read(out).unwrap();
                 *self.paid_out.lock().unwrap() += order.amount.minor();
-                let made = |facts: &_, m: &mut florin_rail::Moment<'_>| Some(payout(&order, facts, LANE, m.now, m.entropy));
+                let made = |facts: &_, m: &mut florin_rail::Moment<'_>| {
+                    Some(payout(&order, facts, LANE, m.now, m.entropy))
+                };
                 self.house.act(&order.needs(), made).await.unwrap();
                 self.done(out).await;
             }
@@ -305,7 +320,8 @@ impl World {
     /// What the operator's books say is in circulation, in minor units.
     pub fn in_circulation(&self) -> u64 {
         let code = Currency::FLO.code();
-        let balance = self.house.books.view(move |l| l.balance(Account::Register(RegisterId(0)), code)).unwrap();
+        let balance =
+            self.house.books.view(move |l| l.balance(Account::Register(RegisterId(0)), code)).unwrap();
         u64::try_from(-balance).unwrap()
     }
 
@@ -364,7 +380,11 @@ impl World {
     }
 
     /// Runs a command on a wallet that is opened for it, and stops it dead where the weather says so.
-    pub async fn run<'a, T, F>(self: &'a Arc<Self>, name: &str, command: impl FnOnce(Arc<Wallet>) -> F) -> Option<T>
+    pub async fn run<'a, T, F>(
+        self: &'a Arc<Self>,
+        name: &str,
+        command: impl FnOnce(Arc<Wallet>) -> F,
+    ) -> Option<T>
     where
         F: Future<Output = T> + 'a,
     {
@@ -424,7 +444,8 @@ impl Transport for Wire {
             match answer {
                 Ok(answer) => Delivered::Answer(answer),
                 Err(refusal) => {
-                    let mut view: ProblemView = serde_json::from_str(&Problem::from(refusal).to_json()).unwrap();
+                    let mut view: ProblemView =
+                        serde_json::from_str(&Problem::from(refusal).to_json()).unwrap();
                     view.retry_after_s = None;
                     refused_or_later(Some(view))
                 }

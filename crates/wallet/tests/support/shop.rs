@@ -7,10 +7,10 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use florin_books::{PartyId, Timestamp, TxId};
+use florin_coin::IssuerKey;
 use florin_coin::messages::Outcome;
 use florin_coin::payee::{self, Presented};
 use florin_coin::web::{WebPayment, network, sign_offer};
-use florin_coin::IssuerKey;
 use florin_crypto::{Envelope, SeededEntropy, cbor, random};
 use florin_money::{Amount, Currency};
 use florin_parties::IdentityKeys;
@@ -174,7 +174,11 @@ impl Shop {
             let order = Order { header: header.as_bytes().to_vec(), answer: None, cut: false };
             self.orders.lock().unwrap().insert(tid, order);
         }
-        assert_eq!(self.orders.lock().unwrap()[&tid].header, header.as_bytes(), "the same bytes are repeated");
+        assert_eq!(
+            self.orders.lock().unwrap()[&tid].header,
+            header.as_bytes(),
+            "the same bytes are repeated"
+        );
         let known = self.orders.lock().unwrap()[&tid].answer.clone();
         let known = match known {
             Some(answer) => answer,
@@ -214,7 +218,10 @@ impl Shop {
         price: Amount,
         manner: Manner,
     ) -> Option<(bool, Value)> {
-        let claimed = Amount::new(if manner == Manner::Greedy { price.minor() + 1 } else { price.minor() }, Currency::FLO);
+        let claimed = Amount::new(
+            if manner == Manner::Greedy { price.minor() + 1 } else { price.minor() },
+            Currency::FLO,
+        );
         let now = world.house.clock.now();
         let prepared = {
             let mut entropy = self.entropy.lock().unwrap();
@@ -233,7 +240,8 @@ impl Shop {
             let receipt = payee::receipt(&self.keys, presented.payer, &presented.com, now);
             florin["receipt"] = BASE64URL_NOPAD.encode(&receipt).into();
         }
-        let said = json!({"success": paid, "transaction": "t", "network": "n", "extensions": {"florin": florin}});
+        let said =
+            json!({"success": paid, "transaction": "t", "network": "n", "extensions": {"florin": florin}});
         Some((paid, said))
     }
 }

@@ -11,13 +11,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use florin_books::{
-    Account, Audit, Document, DocumentKey, Effect, Facts, Lane, LaneId, LaneSpec, Needs, OnceKey, Outgoing, PartyId,
-    Record, RegisterId, RegisterSpec, Rejected, Seq, Timestamp, Transition,
+    Account, Audit, Document, DocumentKey, Effect, Facts, Lane, LaneId, LaneSpec, Needs, OnceKey, Outgoing,
+    PartyId, Record, RegisterId, RegisterSpec, Rejected, Seq, Timestamp, Transition,
 };
 use florin_coin::issuer::{
-    AcknowledgeStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep, CollectStep, HandOver, Issuer,
-    IssuerSecrets, Lanes, PayOut, PayeeStatusStep, PayerStatusStep, PaymentStep, RedeemStep, SoftwareModule,
-    WRequest1Step, WRequest3Step, hand_over, payout,
+    AcknowledgeStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep, CollectStep, HandOver,
+    Issuer, IssuerSecrets, Lanes, PayOut, PayeeStatusStep, PayerStatusStep, PaymentStep, RedeemStep,
+    SoftwareModule, WRequest1Step, WRequest3Step, hand_over, payout,
 };
 use florin_coin::kinds::{HAND_OVER, PAY_OUT};
 use florin_coin::messages::VDesc;

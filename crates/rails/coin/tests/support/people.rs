@@ -18,7 +18,8 @@ use florin_parties::bank::{BankAccount, BankEvent, BankNews, Mandate, Order, Ord
 use florin_parties::kinds::SUBMIT_ORDER;
 use florin_parties::treasury::{OrderRecord, event_once, settle};
 use florin_parties::{
-    ConfirmStep, EnrolStep, IdentityKeys, Participant, ParticipantState, RegisterStep, Roles, write_participant,
+    ConfirmStep, EnrolStep, IdentityKeys, Participant, ParticipantState, RegisterStep, Roles,
+    write_participant,
 };
 use florin_rail::{Refusal, hpke_info};
 

@@ -1,0 +1,68 @@
+//! `florin bench coin`: real programs under load, measured. Source: performance.md; docs/performance.md.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use florin_bench::{CoinOptions, OpenLoop, Programs, coin};
+use florin_shell::exit::ExitCode;
+
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// What is measured.
+#[derive(Subcommand)]
+pub enum BenchCommand {
+    /// Payments with refresh, end to end over HTTP with durable commits.
+    Coin(CoinArgs),
+}
+
+/// Arguments of `bench coin`.
+#[derive(Args)]
+pub struct CoinArgs {
+    /// How long is counted, in seconds.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// How long before it, in seconds.
+    #[arg(long, default_value_t = 2)]
+    warm_up: u64,
+    /// Connections, each with one request under way.
+    #[arg(long, default_value_t = 64)]
+    outstanding: usize,
+    /// Coins that a payment gives.
+    #[arg(long, default_value_t = 4)]
+    coins_in: usize,
+    /// Coins that it gets.
+    #[arg(long, default_value_t = 4)]
+    coins_out: usize,
+    /// Payments a second of the open loop; 0 leaves it out [default: 70 % of what the closed loop reached].
+    #[arg(long, value_name = "RATE")]
+    open_rate: Option<f64>,
+    /// Writes the report to this file as JSON.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Where state is made: on the disk that is to be measured.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+/// Runs one.
+pub async fn run(command: BenchCommand, output: Output) -> Result<ExitCode, Failure> {
+    let BenchCommand::Coin(args) = command;
+    let failed = |e: &dyn std::fmt::Display| Failure::of(ExitCode::Refused, e.to_string());
+    let programs = Programs::current().map_err(|e| failed(&e))?;
+    let mut options = CoinOptions::new(programs);
+    options.window = Duration::from_secs(args.seconds.max(1));
+    options.warm_up = Duration::from_secs(args.warm_up);
+    (options.outstanding, options.coins_in, options.coins_out) =
+        (args.outstanding.max(1), args.coins_in, args.coins_out);
+    options.open = match args.open_rate {
+        None => options.open,
+        Some(rate) if rate > 0.0 => OpenLoop::Rate(rate),
+        Some(_) => OpenLoop::Off,
+    };
+    (options.json, options.dir) = (args.output, args.dir);
+    let report = coin(&options, &|text| eprintln!("{text}")).await.map_err(|e| failed(&e))?;
+    output.report(&report);
+    Ok(ExitCode::Done)
+}
