@@ -72,6 +72,12 @@ pub trait Step: Send + Sync {
     /// Where the record no longer holds its seed.
     fn reply(&self, opened: &Self::Opened, record: &Record) -> Result<Vec<u8>, Refusal>;
 
+    /// Whether the request is by whom it says it is, where only the facts can tell. Asked before anything is said about a
+    /// once key that is taken; if not, the asker hears `bad-request` and learns nothing (G9).
+    fn is_authentic(&self, _opened: &Self::Opened, _facts: &Facts) -> bool {
+        true
+    }
+
     /// Whether a request with another digest may have the reply of the record that took its once key (a `reissue`
     /// step: a lost reply asked for under a new reply key; a payment that was voided).
     fn may_reissue(&self, _opened: &Self::Opened, _record: &Record, _facts: &Facts) -> bool {

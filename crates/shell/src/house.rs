@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use florin_books::{Clock, Facts, OnceKey, Record, Rejected, Seq, Transition};
 use florin_crypto::Entropy;
-use florin_rail::common::{ASK_STATUS, FAULT, OUTCOME_OPEN, OVERLOADED, REQUEST_ID_REUSED, STORAGE_FULL};
+use florin_rail::common::{ASK_STATUS, BAD_REQUEST, FAULT, OUTCOME_OPEN, OVERLOADED, REQUEST_ID_REUSED, STORAGE_FULL};
 use florin_rail::{Decision, Moment, Refusal, Step, cause};
 use florin_store::{Books, CommitError, StoreError};
 use tokio::sync::oneshot;
@@ -110,6 +110,9 @@ impl House {
         seq: Seq,
         facts: &Facts,
     ) -> Result<Vec<u8>, Refusal> {
+        if !step.is_authentic(opened, facts) {
+            return Err(BAD_REQUEST);
+        }
         let record = self.books.record(seq).map_err(|e| store_refusal(&e))?.ok_or(ASK_STATUS)?;
         if record.core.cause == *cause || step.may_reissue(opened, &record, facts) {
             return step.reply(opened, &record);

@@ -200,6 +200,13 @@ fn g9_unknown_forged_and_wrong_signers_look_the_same() {
         let unknown = florin_parties::party_id(&stranger.verify_key());
         let body = s.body_by(&r, &with_context(&r.inside, |c| c.sender = unknown), Some(&stranger));
         refused(&mut s, r.path, &body, "somebody unknown");
+        // Its once keys are taken now; who has not signed does not learn it.
+        let real = s.body(&r, &r.inside);
+        assert_eq!(slug(&s.w.post(r.path, &real)), "fine", "{}", r.path);
+        for key in [&stranger, &other.keys.signing] {
+            let body = s.body_by(&r, &r.inside, Some(key));
+            refused(&mut s, r.path, &body, "another's signature on what has happened");
+        }
     }
     s.w.audit();
 }

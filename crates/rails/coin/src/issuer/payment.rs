@@ -70,6 +70,11 @@ impl Step for PaymentStep {
         Needs { documents, once: keys, marks: Vec::new() }
     }
 
+    fn is_authentic(&self, o: &OpenedPayment, facts: &Facts) -> bool {
+        let payee = self.0.participant(facts, o.request.message.context.sender);
+        payee.is_ok_and(|p| o.request.is_by(&p))
+    }
+
     fn decide(&self, o: &OpenedPayment, facts: &Facts, moment: &mut Moment<'_>) -> Decision {
         match self.admit(o, facts, moment.now) {
             Err(refusal) => Decision::Refuse(refusal),
@@ -113,14 +118,10 @@ impl Step for PaymentStep {
     fn may_reissue(&self, o: &OpenedPayment, record: &Record, facts: &Facts) -> bool {
         let Ok(seed) = PaymentSeed::of(record) else { return false };
         let m = &o.request.message;
-        let signer = self.0.participant(facts, m.context.sender);
         let its = seed.com == m.com && seed.payee == m.context.sender;
-        if !its || !signer.is_ok_and(|p| o.request.is_by(&p)) {
-            return false;
-        }
         let same = seed.tid == m.tid && seed.enc_c1 == o.enc_c1;
         let open = facts.document(&kinds::acknowledged(seed.payee, seed.pay_id)).is_none();
-        seed.outcome == Outcome::Never || (same && open)
+        its && (seed.outcome == Outcome::Never || (same && open))
     }
 }
 

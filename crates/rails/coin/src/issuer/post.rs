@@ -123,6 +123,11 @@ impl Step for BoxOpenStep {
         }
     }
 
+    fn is_authentic(&self, o: &OpenedBoxOpen, facts: &Facts) -> bool {
+        let payee = self.0.participant(facts, o.request.message.context.sender);
+        payee.is_ok_and(|p| o.request.is_by(&p))
+    }
+
     fn decide(&self, o: &OpenedBoxOpen, facts: &Facts, moment: &mut Moment<'_>) -> Decision {
         let m = &o.request.message;
         let admitted = self.0.participant(facts, m.context.sender).and_then(|payee| {

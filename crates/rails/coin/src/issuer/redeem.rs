@@ -103,6 +103,11 @@ impl Step for RedeemStep {
         }
     }
 
+    fn is_authentic(&self, o: &OpenedRedeem, facts: &Facts) -> bool {
+        let redeemer = self.0.participant(facts, o.request.message.context.sender);
+        redeemer.is_ok_and(|p| o.request.is_by(&p))
+    }
+
     fn decide(&self, o: &OpenedRedeem, facts: &Facts, moment: &mut Moment<'_>) -> Decision {
         if let Err(refusal) = self.admit(o, facts, moment.now) {
             return Decision::Refuse(refusal);

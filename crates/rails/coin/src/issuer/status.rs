@@ -184,6 +184,11 @@ impl Step for PayeeStatusStep {
         Needs { documents: vec![Participant::key_of(payee)], once, marks: Vec::new() }
     }
 
+    fn is_authentic(&self, o: &OpenedPayeeStatus, facts: &Facts) -> bool {
+        let payee = self.0.participant(facts, o.request.message.context.sender);
+        payee.is_ok_and(|p| o.request.is_by(&p))
+    }
+
     fn decide(&self, o: &OpenedPayeeStatus, facts: &Facts, moment: &mut Moment<'_>) -> Decision {
         let m = &o.request.message;
         let admitted = self.0.participant(facts, m.context.sender).and_then(|payee| {
@@ -229,10 +234,8 @@ impl Step for PayeeStatusStep {
         Ok(frame.seal(&frame.key(&o.exporter), &florin_crypto::Bytes(signed)))
     }
 
-    fn may_reissue(&self, o: &OpenedPayeeStatus, record: &Record, facts: &Facts) -> bool {
+    fn may_reissue(&self, o: &OpenedPayeeStatus, record: &Record, _: &Facts) -> bool {
         let m = &o.request.message;
-        let by_payee = self.0.participant(facts, m.context.sender).is_ok_and(|p| o.request.is_by(&p));
-        by_payee
-            && PaymentSeed::of(record).is_ok_and(|seed| seed.com == m.com && seed.payee == m.context.sender)
+        PaymentSeed::of(record).is_ok_and(|seed| seed.com == m.com && seed.payee == m.context.sender)
     }
 }

@@ -144,6 +144,10 @@ impl Step for WRequest3Step {
         }
     }
 
+    fn is_authentic(&self, o: &OpenedWRequest3, facts: &Facts) -> bool {
+        self.0.participant(facts, o.cookie.purchaser).is_ok_and(|p| o.authorisation.is_by(&p))
+    }
+
     fn decide(&self, o: &OpenedWRequest3, facts: &Facts, moment: &mut Moment<'_>) -> Decision {
         if let Err(refusal) = self.admit(o, facts, moment.now) {
             return Decision::Refuse(refusal);

@@ -31,7 +31,7 @@ use florin_parties::participant::copy;
 use florin_parties::{
     CurrencyTerms, IdentityKeys, KeyList, KeyUse, OperatorKeys, PublishedKey, Terms, operator_id,
 };
-use florin_rail::common::REQUEST_ID_REUSED;
+use florin_rail::common::{BAD_REQUEST, REQUEST_ID_REUSED};
 use florin_rail::{Decision, Moment, Refusal, Step, cause};
 
 pub const DAY: u64 = 24 * 60 * 60 * 1000;
@@ -314,6 +314,9 @@ impl World {
         seq: Seq,
         facts: &Facts,
     ) -> Result<Vec<u8>, Refusal> {
+        if !step.is_authentic(opened, facts) {
+            return Err(BAD_REQUEST);
+        }
         let record = self.shelf(lane).record(seq);
         if record.core.cause == *cause || step.may_reissue(opened, &record, facts) {
             return step.reply(opened, &record);
