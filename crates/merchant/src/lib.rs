@@ -6,7 +6,6 @@ pub mod command;
 pub mod desk;
 mod gate;
 mod headers;
-pub mod jcs;
 pub mod kinds;
 pub mod offer;
 pub mod order;
@@ -24,7 +23,6 @@ pub mod x402;
 
 pub use desk::{Desk, DeskError, Member, Party};
 pub use gate::{Gate, Shop, router};
-pub use jcs::{JcsError, jcs};
 pub use program::{GateConfig, GateError, Place};
 pub use proxy::{Proxy, UpstreamError};
 pub use rules::{Payable, PriceFault, Rule, Rules, RulesError};

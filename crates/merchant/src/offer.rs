@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::desk::Member;
-use crate::jcs::jcs;
+use florin_shell::jcs::jcs;
 use crate::rules::Rule;
 
 /// The longest ciphertext of EncC1: 32 coins, padded (G9), and the tag.

@@ -14,7 +14,7 @@ use florin_shell::house::ActError;
 use serde_json::Value;
 
 use crate::desk::{Desk, Member};
-use crate::jcs::jcs;
+use florin_shell::jcs::jcs;
 use crate::offer::{self, CoinPayload, Presentation};
 use crate::order::{Order, OrderState, Presented};
 use crate::rules::Rule;

@@ -25,7 +25,7 @@ use florin_coin::web::WebPayment;
 use florin_coin::{IssuerKey, payer};
 use florin_http::{Answer, Client, ClientConfig, Limits, Problem, Stop, serve};
 use florin_merchant::command::{self, Command, SOCKET_FILE};
-use florin_merchant::jcs;
+use florin_shell::jcs::jcs;
 use florin_merchant::offer::{CoinPayload, Presentation};
 use florin_merchant::program::{self, CONFIG_FILE, GateConfig, GateError, Place};
 use florin_merchant::x402::{

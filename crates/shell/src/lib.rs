@@ -9,6 +9,7 @@ pub mod exchange;
 pub mod exit;
 pub mod home;
 pub mod house;
+pub mod jcs;
 pub mod logging;
 pub mod outbox;
 pub mod passphrase;

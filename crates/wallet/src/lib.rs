@@ -12,7 +12,6 @@ mod history;
 mod identity;
 mod init;
 mod invoice;
-mod jcs;
 mod limits;
 mod mix;
 mod net;

@@ -10,7 +10,7 @@ use florin_money::Amount;
 use florin_parties::{Certificate, KeyList};
 use serde_json::Value;
 
-use crate::jcs::jcs;
+use florin_shell::jcs::jcs;
 use crate::refusal::WalletError;
 use crate::x402::{PaymentRequired, Requirements, X402_VERSION};
 

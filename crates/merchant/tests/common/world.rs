@@ -27,8 +27,9 @@ use florin_http::ProblemView;
 use florin_merchant::offer::{CoinPayload, Presentation};
 use florin_merchant::x402::PaymentPayload;
 use florin_merchant::{
-    CoinTill, Desk, Member, Party, Paying, Rule, Rules, Settlement, Till, TillSettings, jcs,
+    CoinTill, Desk, Member, Party, Paying, Rule, Rules, Settlement, Till, TillSettings,
 };
+use florin_shell::jcs::jcs;
 use florin_money::{Amount, Currency, Denominations};
 use florin_parties::kinds::{COPY_PARTICIPANT, SUBMIT_ORDER};
 use florin_parties::{
