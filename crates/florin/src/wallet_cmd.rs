@@ -282,7 +282,7 @@ fn open(state: &StateArgs, output: Output) -> Result<Wallet, Failure> {
     let keys_dir = if needs.second_factor { keys_dir(&places)? } else { None };
     let passphrase = state.passphrase(&places.state)?;
     let mut options = OpenOptions::new(places.state, keys_dir, &passphrase);
-    options.json = output.json;
+    (options.json, options.tells) = (output.json, true);
     Ok(Wallet::open(options)?)
 }
 
@@ -294,9 +294,19 @@ async fn with<T: Serialize + Display>(
 ) -> Result<ExitCode, Failure> {
     let wallet = open(state, output)?;
     let done = act(&wallet).await;
+    if let Ok((report, _)) = &done {
+        output.report(&Trimmed(report));
+    }
+    let code = done.map(|(_, code)| code);
+    close(wallet, code).await
+}
+
+/// What was reported is over: only now may the same command begin something new. A kill before this repeats the report.
+async fn close(wallet: Wallet, code: Result<ExitCode, Failure>) -> Result<ExitCode, Failure> {
+    let told = if code.is_ok() { wallet.told().await } else { Ok(()) };
     let closed = wallet.close();
-    let (report, code) = done?;
-    output.report(&Trimmed(report));
+    let code = code?;
+    told?;
     closed?;
     Ok(code)
 }
@@ -379,15 +389,12 @@ async fn pay(args: PayArgs, output: Output) -> Result<ExitCode, Failure> {
         None => Page::Writer(Box::new(io::stdout())),
     };
     let paid = wallet.pay(&args.what, &options, &mut page).await;
-    let closed = wallet.close();
-    let report = paid?;
-    if args.output.is_some() {
-        output.report(&Trimmed(&report));
-    } else {
-        eprintln!("{}", report.to_string().trim_end());
+    match &paid {
+        Ok(report) if args.output.is_some() => output.report(&Trimmed(report)),
+        Ok(report) => eprintln!("{}", report.to_string().trim_end()),
+        Err(_) => {}
     }
-    closed?;
-    Ok(report.exit_code())
+    close(wallet, paid.map(|report| report.exit_code()).map_err(Failure::from)).await
 }
 
 async fn pay_invoice(args: PayArgs, output: Output) -> Result<ExitCode, Failure> {
@@ -415,16 +422,16 @@ async fn request(args: RequestArgs, output: Output) -> Result<ExitCode, Failure>
         }
         other => other,
     };
-    let closed = wallet.close();
-    let report = made?;
-    output.report(&Trimmed(&report));
-    closed?;
-    Ok(match report.state {
+    if let Ok(report) = &made {
+        output.report(&Trimmed(report));
+    }
+    let code = made.map_err(Failure::from).map(|report| match report.state {
         InvoiceState::Paid => ExitCode::Done,
         InvoiceState::Waiting if args.no_wait => ExitCode::Done,
         InvoiceState::Waiting => ExitCode::NotKnownYet,
         InvoiceState::Refused | InvoiceState::Expired => ExitCode::Refused,
-    })
+    });
+    close(wallet, code).await
 }
 
 async fn redeem(args: RedeemArgs, output: Output) -> Result<ExitCode, Failure> {

@@ -99,8 +99,10 @@ impl Home {
 
     /// Starts a program that prints `listening on URL`.
     pub fn start(&self, args: &[&str]) -> Program {
-        let mut child = self.command(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let out = child.stdout.take().unwrap();
+        let child = self.command(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        // From here on it is killed whatever happens.
+        let mut program = Program { child, url: String::new(), said: Vec::new() };
+        let out = program.child.stdout.take().unwrap();
         let (send, lines) = channel();
         thread::spawn(move || {
             for line in BufReader::new(out).lines() {
@@ -110,16 +112,15 @@ impl Home {
             }
         });
         let until = Instant::now() + STARTS_IN;
-        let mut said = Vec::new();
         while let Ok(line) = lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            let url = line.strip_prefix("listening on ").map(str::to_owned);
-            said.push(line);
-            if let Some(url) = url {
-                return Program { child, url, said };
+            if let Some(url) = line.strip_prefix("listening on ") {
+                url.clone_into(&mut program.url);
+                program.said.push(line);
+                return program;
             }
+            program.said.push(line);
         }
-        let _ = child.kill();
-        panic!("florin {args:?} does not listen; it said {said:?}");
+        panic!("florin {args:?} does not listen; it said {:?}", program.said);
     }
 }
 
