@@ -14,7 +14,7 @@ use crate::failure::Failure;
 /// Where a program's state is, and what opens it.
 #[derive(Args, Clone, Debug)]
 pub struct StateArgs {
-    /// The folder of the state [default: $FLORIN_HOME/<role>, else the XDG state folder].
+    /// The folder of the state [default: $FLORIN_HOME/ROLE, else the XDG state folder].
     #[arg(long)]
     pub dir: Option<PathBuf>,
     /// Reads the passphrase from a file.

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::desk::Member;
-use florin_shell::jcs::jcs;
 use crate::rules::Rule;
+use florin_shell::jcs::jcs;
 
 /// The longest ciphertext of EncC1: 32 coins, padded (G9), and the tag.
 pub const ENC_C1_BYTES_MAX: usize = 4096 + 16;

@@ -14,12 +14,12 @@ use florin_shell::house::ActError;
 use serde_json::Value;
 
 use crate::desk::{Desk, Member};
-use florin_shell::jcs::jcs;
 use crate::offer::{self, CoinPayload, Presentation};
 use crate::order::{Order, OrderState, Presented};
 use crate::rules::Rule;
 use crate::settle::{Noting, Paying, Served, Settlement, Settling, Till};
 use crate::x402::{FlorinExtension, SettleResponse};
+use florin_shell::jcs::jcs;
 
 /// How a till works.
 #[derive(Clone, Copy, Debug)]

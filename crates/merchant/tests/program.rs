@@ -25,7 +25,6 @@ use florin_coin::web::WebPayment;
 use florin_coin::{IssuerKey, payer};
 use florin_http::{Answer, Client, ClientConfig, Limits, Problem, Stop, serve};
 use florin_merchant::command::{self, Command, SOCKET_FILE};
-use florin_shell::jcs::jcs;
 use florin_merchant::offer::{CoinPayload, Presentation};
 use florin_merchant::program::{self, CONFIG_FILE, GateConfig, GateError, Place};
 use florin_merchant::x402::{
@@ -34,6 +33,7 @@ use florin_merchant::x402::{
 };
 use florin_money::{Amount, Currency};
 use florin_shell::description::Description;
+use florin_shell::jcs::jcs;
 use florin_shell::service::Listen;
 use florin_shell::{ExitCode, Passphrase, SystemClock};
 use tokio::net::TcpListener;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use florin_books::{Clock, Facts, OnceKey, Record, Rejected, Seq, Transition};
 use florin_crypto::Entropy;
-use florin_rail::common::{ASK_STATUS, BAD_REQUEST, FAULT, OUTCOME_OPEN, OVERLOADED, REQUEST_ID_REUSED, STORAGE_FULL};
+use florin_rail::common::{
+    ASK_STATUS, BAD_REQUEST, FAULT, OUTCOME_OPEN, OVERLOADED, REQUEST_ID_REUSED, STORAGE_FULL,
+};
 use florin_rail::{Decision, Moment, Refusal, Step, cause};
 use florin_store::{Books, CommitError, StoreError};
 use tokio::sync::oneshot;

@@ -10,9 +10,9 @@ use florin_money::Amount;
 use florin_parties::{Certificate, KeyList};
 use serde_json::Value;
 
-use florin_shell::jcs::jcs;
 use crate::refusal::WalletError;
 use crate::x402::{PaymentRequired, Requirements, X402_VERSION};
+use florin_shell::jcs::jcs;
 
 /// A merchant that waits longer is not waited for.
 const TIMEOUT_S_MAX: u64 = 60 * 60;

@@ -26,10 +26,7 @@ use florin_crypto::{KemSecretKey, Secret, SeededEntropy, SigningKey, cbor, diges
 use florin_http::ProblemView;
 use florin_merchant::offer::{CoinPayload, Presentation};
 use florin_merchant::x402::PaymentPayload;
-use florin_merchant::{
-    CoinTill, Desk, Member, Party, Paying, Rule, Rules, Settlement, Till, TillSettings,
-};
-use florin_shell::jcs::jcs;
+use florin_merchant::{CoinTill, Desk, Member, Party, Paying, Rule, Rules, Settlement, Till, TillSettings};
 use florin_money::{Amount, Currency, Denominations};
 use florin_parties::kinds::{COPY_PARTICIPANT, SUBMIT_ORDER};
 use florin_parties::{
@@ -39,6 +36,7 @@ use florin_parties::{
 use florin_rail::{Refusal, Step};
 use florin_shell::exchange::{Delivered, Exchange, Sending, Transport, refused_or_later};
 use florin_shell::house::House;
+use florin_shell::jcs::jcs;
 use florin_store::{Books, MemoryStore, Options, OwnerId};
 
 pub const START: u64 = 1_795_000_000_000;

@@ -57,7 +57,9 @@ impl SqliteReads {
         self.with(|conn| {
             // Kept statements: a payment reads once, and parsing the same few words each time shows in its cost. What
             // is left open by an error ends with the connection.
-            let run = |sql: &str| conn.prepare_cached(sql).and_then(|mut s| s.execute([])).map_err(error(&self.file));
+            let run = |sql: &str| {
+                conn.prepare_cached(sql).and_then(|mut s| s.execute([])).map_err(error(&self.file))
+            };
             run("BEGIN DEFERRED")?;
             let result = read(conn)?;
             run("COMMIT")?;
