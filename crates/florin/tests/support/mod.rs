@@ -51,13 +51,14 @@ impl Home {
             .env("FLORIN_HOME", self.path("state"))
             .env("FLORIN_KEYS", self.path("keys"))
             .env_remove("FLORIN_LOG")
-            .stdin(Stdio::null());
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
         command
     }
 
     /// Runs a command to its end.
     pub fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
+        self.command(args).stderr(Stdio::piped()).output().unwrap()
     }
 
     /// Runs a command that must do what it is asked; its standard output.
@@ -99,7 +100,19 @@ impl Home {
 
     /// Starts a program that prints `listening on URL`.
     pub fn start(&self, args: &[&str]) -> Program {
-        let child = self.command(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        self.start_command(args, self.command(args))
+    }
+
+    /// The same, with everything that it logs in a file.
+    pub fn start_logged(&self, args: &[&str], log: &Path) -> Program {
+        let mut command = self.command(args);
+        let file = std::fs::File::options().create(true).append(true).open(log).unwrap();
+        command.env("FLORIN_LOG", "trace").stderr(file);
+        self.start_command(args, command)
+    }
+
+    fn start_command(&self, args: &[&str], mut command: Command) -> Program {
+        let child = command.stdout(Stdio::piped()).spawn().unwrap();
         // From here on it is killed whatever happens.
         let mut program = Program { child, url: String::new(), said: Vec::new() };
         let out = program.child.stdout.take().unwrap();
