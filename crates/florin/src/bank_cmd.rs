@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use florin_bank::messages::{AccountView, Statement};
@@ -13,6 +14,7 @@ use florin_crypto::random;
 use florin_http::Stop;
 use florin_money::{Amount, Currency};
 use florin_parties::bank::{BankAccount, OrderId};
+use florin_parties::enrolment::CODE_PREFIX;
 use florin_shell::clock::SystemClock;
 use florin_shell::entropy::OsEntropy;
 use florin_shell::exit::ExitCode;
@@ -40,6 +42,8 @@ pub enum BankCommand {
     Deposit(MoneyArgs),
     /// Shows an account's entries.
     Statement(AccountArgs),
+    /// Waits for an enrolment code on the statement and prints it.
+    Code(CodeArgs),
     /// Transfers to another account.
     Transfer(TransferArgs),
     /// Sets how the sandbox behaves.
@@ -106,6 +110,16 @@ pub struct MoneyArgs {
     account: AccountArgs,
     /// How much, such as "12.30 FLO".
     amount: String,
+}
+
+/// Arguments of `code`.
+#[derive(Args)]
+pub struct CodeArgs {
+    #[command(flatten)]
+    account: AccountArgs,
+    /// How long to wait, in seconds.
+    #[arg(long, default_value_t = 20)]
+    wait: u64,
 }
 
 /// Arguments of `transfer`.
@@ -190,16 +204,10 @@ pub async fn run(command: BankCommand, output: Output) -> Result<ExitCode, Failu
             Ok(ExitCode::Done)
         }
         BankCommand::Statement(args) => {
-            let at = args.client().await?;
-            let mut statement = at.statement(0).await?;
-            while statement.more {
-                let next = at.statement(statement.next).await?;
-                statement.entries.extend(next.entries);
-                (statement.closing, statement.next, statement.more) = (next.closing, next.next, next.more);
-            }
-            output.report(&StatementReport(statement));
+            output.report(&StatementReport(whole_statement(&args.client().await?).await?));
             Ok(ExitCode::Done)
         }
+        BankCommand::Code(args) => code(args, output).await,
         BankCommand::Transfer(args) => {
             let at = args.money.account.client().await?;
             let amount = amount(&args.money.amount, at.currency())?;
@@ -211,6 +219,38 @@ pub async fn run(command: BankCommand, output: Output) -> Result<ExitCode, Failu
             Ok(ExitCode::Done)
         }
         BankCommand::Sandbox(command) => sandbox(command, output).await,
+    }
+}
+
+async fn whole_statement(at: &SandboxClient) -> Result<Statement, Failure> {
+    let mut statement = at.statement(0).await?;
+    while statement.more {
+        let next = at.statement(statement.next).await?;
+        statement.entries.extend(next.entries);
+        (statement.closing, statement.next, statement.more) = (next.closing, next.next, next.more);
+    }
+    Ok(statement)
+}
+
+/// What a person does by looking at the statement until the transfer is there.
+async fn code(args: CodeArgs, output: Output) -> Result<ExitCode, Failure> {
+    let at = args.account.client().await?;
+    let until = Instant::now().checked_add(Duration::from_secs(args.wait));
+    loop {
+        let statement = whole_statement(&at).await?;
+        let found = statement.entries.iter().rev().find_map(|e| e.remittance.strip_prefix(CODE_PREFIX));
+        if let Some(code) = found {
+            if output.json {
+                output.value(&serde_json::json!({"code": code.trim()}));
+            } else {
+                output.line(code.trim());
+            }
+            return Ok(ExitCode::Done);
+        }
+        if until.is_none_or(|end| Instant::now() > end) {
+            return Err(Failure::of(ExitCode::NotKnownYet, "no code has arrived yet"));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -41,16 +41,7 @@ impl Drop for Town {
 }
 
 fn code_of(home: &Home, account: &str) -> String {
-    let mut code = None;
-    until("the code is on the statement", Duration::from_secs(20), || {
-        let statement = home.ok(&["bank", "statement", account]);
-        code = statement
-            .split("FLORIN CODE ")
-            .nth(1)
-            .map(|rest| rest.split_whitespace().next().unwrap().to_owned());
-        code.is_some()
-    });
-    code.unwrap()
+    home.ok(&["bank", "code", account]).trim().to_owned()
 }
 
 fn first_line(text: &str) -> String {

@@ -6,9 +6,8 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
-use support::{Home, free_address, until};
+use support::{Home, free_address};
 
 /// Every file below a folder.
 fn files(dir: &Path) -> Vec<PathBuf> {
@@ -60,12 +59,7 @@ fn logs_hold_no_secret_and_books_nothing_readable() {
     wallet(&["wallet", "init", "--no-passphrase", "--operator", &operator.url]);
     wallet(&["wallet", "register"]);
     wallet(&["wallet", "enrol", "--account", &account]);
-    let mut code = String::new();
-    until("the code is on the statement", Duration::from_secs(20), || {
-        let statement = home.ok(&["bank", "statement", &account]);
-        let found = statement.split("FLORIN CODE ").nth(1).and_then(|r| r.split_whitespace().next());
-        found.map(|c| c.clone_into(&mut code)).is_some()
-    });
+    let code = home.ok(&["bank", "code", &account]).trim().to_owned();
     wallet(&["wallet", "enrol", "--code", &code]);
     wallet(&["wallet", "buy", "3.00 FLO"]);
     let url = format!("http://{gate_at}/confidential-page.html");
