@@ -24,7 +24,7 @@ use florin_shell::storage::{StorageOptions, create_books, open_books};
 use florin_shell::vault::Vault;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{StateArgs, client};
+use crate::common::{StateArgs, await_listener, client};
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -185,7 +185,7 @@ pub struct RejectArgs {
 pub struct ReturnArgs {
     #[command(flatten)]
     admin: AdminArgs,
-    /// The order, as the statement shows it.
+    /// The order (`order_…`), as `florin operator evidence` shows it.
     order: OrderId,
     /// An ISO 20022 code.
     #[arg(long, default_value = "MD06")]
@@ -376,6 +376,7 @@ impl fmt::Display for OpenReport {
 async fn open(args: OpenArgs, output: Output) -> Result<ExitCode, Failure> {
     let http = client(None)?;
     let base = args.holder.bank.trim_end_matches('/');
+    await_listener(base).await;
     let at = SandboxClient::open(&http, base, txid(), &args.name, None).await?;
     let kept = HolderFile {
         bank: base.to_owned(),

@@ -1,6 +1,7 @@
 //! Options that programs with keys share: where their state is, and what opens it. Source: architecture.md, "Conventions".
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use florin_http::{Client, ClientConfig};
@@ -96,6 +97,23 @@ fn beside(state: &Path) -> PathBuf {
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|e| Failure::of(ExitCode::Usage, format!("{}: {e}", path.display())))
 }
+
+/// What was started in the background a moment ago may not listen yet: waits for it, a little while. Whether it is there
+/// is for the request itself to say.
+pub async fn await_listener(url: &str) {
+    let host =
+        url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default().to_owned();
+    for _ in 0..LISTENS_TRIES {
+        if host.contains(':') && tokio::net::TcpStream::connect(&host).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        } else {
+            return;
+        }
+    }
+}
+
+/// Tries of a tenth of a second each.
+const LISTENS_TRIES: u32 = 50;
 
 /// A client for others' pages.
 pub fn client(ca_file: Option<PathBuf>) -> Result<Client, Failure> {

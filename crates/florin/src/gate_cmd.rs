@@ -15,7 +15,7 @@ use florin_shell::exit::ExitCode;
 use florin_shell::passphrase::Passphrase;
 use serde_json::Value;
 
-use crate::common::{Places, StateArgs};
+use crate::common::{Places, StateArgs, await_listener};
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -164,6 +164,7 @@ async fn init(args: InitArgs, output: Output) -> Result<ExitCode, Failure> {
         ca_file: args.ca_file,
         ..GateConfig::default()
     };
+    await_listener(&config.operator).await;
     let (desk, member) = program::init(&place(&places, &passphrase), &config, pin, PATIENCE).await?;
     let fingerprint = florin_parties::network_id(desk.party.list.operator);
     let id = desk.party.id();
@@ -209,6 +210,9 @@ async fn serve(args: ServeArgs, output: Output) -> Result<ExitCode, Failure> {
     let places = args.state.places(ROLE)?;
     let passphrase = args.state.passphrase(&places.state)?;
     let (desk, member) = program::open(&place(&places, &passphrase), &config).await?;
+    if config.price.is_none() && config.rules.is_none() {
+        eprintln!("warning: no --price and no --rules: every page is free");
+    }
     let bound = listen_of(&config).bind().await?;
     let stop = Stop::on_signal().map_err(|e| Failure::of(ExitCode::Io, e.to_string()))?;
     if output.json {

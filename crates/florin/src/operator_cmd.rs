@@ -24,7 +24,7 @@ use florin_shell::config::{self, Loaded};
 use florin_shell::exit::ExitCode;
 use serde::Serialize;
 
-use crate::common::{StateArgs, client};
+use crate::common::{StateArgs, await_listener, client};
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -155,6 +155,7 @@ async fn init(args: InitArgs, output: Output) -> Result<ExitCode, Failure> {
     config.bank.url = args.bank.trim_end_matches('/').to_owned();
     let passphrase = args.state.new_passphrase()?;
     let http = client(None)?;
+    await_listener(&config.bank.url).await;
     let made = init_sandbox(config, &places, &passphrase, &http).await?;
     output.report(&InitReport {
         state: places.state,
@@ -299,6 +300,7 @@ struct EvidenceReport {
     purchaser: String,
     state: String,
     amount: String,
+    order: String,
     at_unix_ms: u64,
     authorisation: String,
 }
@@ -306,6 +308,7 @@ struct EvidenceReport {
 impl fmt::Display for EvidenceReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}  {}  {}  {}", self.purchase, self.amount, self.state, self.purchaser)?;
+        writeln!(f, "  bank order {}", self.order)?;
         write!(f, "  authorisation (COSE_Sign1, base64url): {}", self.authorisation)
     }
 }
@@ -324,6 +327,7 @@ async fn evidence(args: &EvidenceArgs, output: Output) -> Result<ExitCode, Failu
             purchaser: p.purchaser.to_string(),
             state: format!("{:?}", p.state),
             amount: p.w_desc().map_or_else(String::new, |w| w.total.to_string()),
+            order: p.order.to_string(),
             at_unix_ms: p.at.0,
             authorisation: BASE64URL_NOPAD.encode(&p.authorisation.0),
         })

@@ -44,11 +44,12 @@ impl Output {
     /// Prints why a command failed.
     pub fn failure(self, failure: &Failure) {
         if self.json {
-            self.value(&serde_json::json!({
-                "error": failure.slug,
+            self.value(&serde_json::json!({"error": {
+                "slug": failure.slug,
                 "message": failure.message,
-                "exit": failure.code.number(),
-            }));
+                "exit": failure.code.name(),
+                "exit_code": failure.code.number(),
+            }}));
         } else {
             let mut err = std::io::stderr().lock();
             let _ = writeln!(err, "florin: {} ({})", failure.message, failure.slug);

@@ -15,7 +15,7 @@ use florin_wallet::{
 };
 use serde::Serialize;
 
-use crate::common::{Places, StateArgs};
+use crate::common::{Places, StateArgs, await_listener};
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -163,7 +163,7 @@ pub struct RequestArgs {
     #[arg(long = "for", default_value = "")]
     what: String,
     /// How long it can be paid, in minutes.
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=23 * 60))]
     expires: u64,
     /// Prints the invoice and does not wait; `status` takes the payment later.
     #[arg(long)]
@@ -264,6 +264,7 @@ async fn init(args: InitArgs, output: Output) -> Result<ExitCode, Failure> {
     let places = args.state.places(ROLE)?;
     let keys_dir = keys_dir(&places)?;
     let passphrase = args.state.new_passphrase()?;
+    await_listener(&args.operator).await;
     let made = Wallet::init(InitOptions {
         dir: places.state,
         keys_dir,

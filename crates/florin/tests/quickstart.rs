@@ -236,7 +236,7 @@ fn a_person_pays_another_persons_invoice() {
 fn a_second_process_on_the_same_state_is_told_to_wait() {
     let Some(town) = Town::new() else { return };
     let failed = town.home.fails(&["operator", "serve", "--listen", "127.0.0.1:0"], 75);
-    assert_eq!(failed["error"], "busy", "{failed}");
+    assert_eq!(failed["error"]["slug"], "busy", "{failed}");
 }
 
 /// SIGKILL of each program while a payment is on its way, then the same command again.

@@ -100,7 +100,18 @@ fn nothing_listens_in_the_clear_beyond_loopback() {
     let bank = home.start(&["bank", "serve", "--no-passphrase", "--listen", "127.0.0.1:0"]);
     home.ok(&["operator", "init", "--no-passphrase", "--bank", &bank.url]);
     home.fails(&["operator", "serve", "--listen", "0.0.0.0:0"], 78);
-    home.fails(&["bank", "serve", "--dir", home.path("other").to_str().unwrap(), "--no-passphrase", "--listen", "0.0.0.0:0"], 78);
+    home.fails(
+        &[
+            "bank",
+            "serve",
+            "--dir",
+            home.path("other").to_str().unwrap(),
+            "--no-passphrase",
+            "--listen",
+            "0.0.0.0:0",
+        ],
+        78,
+    );
     home.fails(&["operator", "serve", "--tls-cert", "nothing.pem"], 78);
 }
 
@@ -117,7 +128,7 @@ fn another_operator_is_not_the_one_that_was_pinned() {
     let init = ["wallet", "init", "--dir", wallet, "--no-passphrase", "--operator", &operator.url];
     let pinned: Vec<&str> = init.iter().copied().chain(["--pin", pin]).collect();
     let failed = home.fails(&pinned, 65);
-    assert_eq!(failed["error"], "operator-changed", "{failed}");
+    assert_eq!(failed["error"]["slug"], "operator-changed", "{failed}");
     home.ok(&init);
     operator.kill();
     // Somebody else answers at the same address.
@@ -128,6 +139,6 @@ fn another_operator_is_not_the_one_that_was_pinned() {
     // What is sealed to the operator, the impostor cannot open; and asked who it is, it is found out.
     home.fails(&["wallet", "register", "--dir", wallet], 1);
     let failed = home.fails(&["wallet", "status", "--dir", wallet], 65);
-    assert_eq!(failed["error"], "operator-changed", "{failed}");
+    assert_eq!(failed["error"]["slug"], "operator-changed", "{failed}");
     drop(impostor);
 }

@@ -1,6 +1,7 @@
 //! The operator at its bank: orders out, news in, each counted once. Source: bank.md; VarietyCash §3.1 (2) Execution.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use florin_bank::{BankError, BankRail, Cursor};
@@ -27,13 +28,19 @@ pub struct BankDesk {
     identity: House,
     rail: Arc<dyn BankRail>,
     capital_reference: String,
+    silent: AtomicBool,
 }
 
 impl BankDesk {
     /// A desk.
     #[must_use]
     pub fn new(identity: House, rail: Arc<dyn BankRail>, capital_reference: &str) -> Self {
-        Self { identity, rail, capital_reference: capital_reference.to_owned() }
+        Self {
+            identity,
+            rail,
+            capital_reference: capital_reference.to_owned(),
+            silent: AtomicBool::new(false),
+        }
     }
 
     /// Hands over an order; when it was taken up, or nothing if that is not known.
@@ -73,7 +80,19 @@ impl BankDesk {
         let facts = self.identity.books.load(&needs)?;
         let since =
             facts.document(&CURSOR).and_then(|b| cbor::decode_strict::<Cursor>(b).ok()).unwrap_or_default();
-        let Ok((events, cursor)) = self.rail.poll(since, NEWS_MAX).await else { return Ok(0) };
+        let (events, cursor) = match self.rail.poll(since, NEWS_MAX).await {
+            Ok(news) => news,
+            Err(error) => {
+                // Once: it is asked several times a second.
+                if !self.silent.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, "the bank gives no news");
+                }
+                return Ok(0);
+            }
+        };
+        if self.silent.swap(false, Ordering::Relaxed) {
+            tracing::info!("the bank gives news again");
+        }
         for event in &events {
             self.settle(event).await?;
         }

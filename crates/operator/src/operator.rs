@@ -1,13 +1,14 @@
 //! The operator: keys, two lanes, a bank, pages, background work; one program, one set of books.
 //! Source: architecture.md, "Layout", "Conventions".
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use florin_bank::BankRail;
-use florin_books::{Clock, Timestamp};
+use florin_books::{Clock, DocumentKey, DocumentKind, Needs, Timestamp, Transition};
 use florin_coin::issuer::Issuer;
+use florin_crypto::{cbor, digest};
 use florin_http::limits::RateLimit;
 use florin_http::{Limits, Registry, ServeCounters, Stop};
 use florin_money::{Currency, CurrencyError};
@@ -60,6 +61,8 @@ impl OperatorError {
     }
 }
 
+/// When the keys came into use.
+const SINCE: DocumentKey = DocumentKey::new(DocumentKind(0x0302), [0; 16]);
 /// The file in the state that says where a running operator listens.
 pub const ADDRESS_FILE: &str = "listening";
 
@@ -135,7 +138,8 @@ impl Operator {
         let issuer = vaults.issuer(Arc::clone(&keys), registers, &config)?;
         let issuer = Arc::new(issuer.with_purchase_max(config.purchase_max_minor));
         let now = clock.now();
-        let (list, signed_list) = vaults.publish(&config, currency, first_day(&places.state, now)?, now)?;
+        let since = since(&lanes.identity, now)?;
+        let (list, signed_list) = vaults.publish(&config, currency, since, now)?;
         let bank = Arc::new(BankDesk::new(lanes.identity.clone(), rail, &config.bank.capital_reference));
         let registry = Registry::new();
         let admin = AdminToken::read(&places.state)?;
@@ -239,13 +243,16 @@ fn courier(
     tokio::spawn(async move { outbox::run(house, &courier, &called, stop).await })
 }
 
-/// When the keys came into use: kept beside them, so that the list says the same after every start.
-fn first_day(state: &Path, now: Timestamp) -> Result<Timestamp, OperatorError> {
-    let file = state.join("since");
-    if let Some(since) = std::fs::read_to_string(&file).ok().and_then(|t| t.trim().parse().ok()) {
-        return Ok(Timestamp(since));
+/// When the keys came into use: kept in the books, so that the signed list says the same after every start.
+fn since(identity: &florin_shell::house::House, now: Timestamp) -> Result<Timestamp, OperatorError> {
+    let needs = Needs { documents: vec![SINCE], ..Needs::default() };
+    let facts = identity.books.load(&needs)?;
+    if let Some(since) = facts.document(&SINCE).and_then(|bytes| cbor::decode_strict(bytes).ok()) {
+        return Ok(since);
     }
     let since = now.minus_ms(60_000);
-    florin_shell::home::write_private(&file, since.0.to_string().as_bytes())?;
+    let mut t = Transition::new(digest("florin/v1/operator/since", &[]), facts.as_of);
+    t.write(SINCE, cbor::encode(&since));
+    identity.books.commit(t).map_err(|_| StoreError::Unknown)?;
     Ok(since)
 }

@@ -16,6 +16,8 @@ use crate::exit::ExitCode;
 /// How often the books are asked whether they still stand. Nothing is acknowledged in between: who asks for a commit
 /// is told at once that they have stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often a port that is taken is tried again.
+const PORT_TRIES: u32 = 20;
 
 /// Where a program listens.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -116,13 +118,27 @@ impl Listen {
     pub async fn bind(&self) -> Result<Bound, ServiceError> {
         let acceptor = self.check()?;
         let failed = |source| ServiceError::Bind { address: self.address, source };
-        let listener = TcpListener::bind(self.address).await.map_err(failed)?;
+        let listener = patiently(self.address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Bound { listener, acceptor, address })
     }
 }
 
-/// Serves until `stop`, then lets what is under way finish; see [`florin_http::serve`].
+/// A process that was killed a moment ago may still have the port.
+async fn patiently(address: SocketAddr) -> io::Result<TcpListener> {
+    let mut tries = PORT_TRIES;
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {
+                tries = tries.saturating_sub(1);
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Serves until `stop`, then lets what is under way finish; see [`florin_http::serve()`].
 pub async fn serve_until(
     bound: Bound,
     router: Router,

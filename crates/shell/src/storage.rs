@@ -1,6 +1,7 @@
 //! A program's books on disk: making them, opening them. Source: books.md, "Lanes and stores".
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use florin_books::{Clock, LaneSpec};
@@ -44,8 +45,19 @@ pub fn open_books(
     clock: Arc<dyn Clock>,
     options: &StorageOptions,
 ) -> Result<Books, StoreError> {
+    let before = set_aside(dir);
     let store = SqliteStore::open(dir, spec.lane, StoreKeys::new(store_key), options.files.clone())?;
+    for file in set_aside(dir).difference(&before) {
+        // Nothing is lost, but a disk that damages one file may damage the other.
+        tracing::warn!(file = %file.display(), "a damaged copy of the books was mended from the other: look at the disk");
+    }
     start(store, spec, clock, options)
+}
+
+/// What earlier repairs have set aside.
+fn set_aside(dir: &Path) -> BTreeSet<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "damaged")).collect()
 }
 
 fn start(

@@ -213,6 +213,8 @@ impl Wallet {
             let (said, answer) = self.try_page(x, payment, asked, &paying).await?;
             let slug = match said {
                 Said::Paid(news, receipt) => match answer {
+                    // Paid, and the service behind the gate is away: the same bytes get the page once it is back.
+                    Some(answer) if is_away(answer.status) => Some("upstream-unreachable".to_owned()),
                     Some(answer) => match self.take_page(answer, output).await? {
                         Some((status, bytes)) => {
                             let receipt = self.checked_receipt(x, payment, receipt);
@@ -364,6 +366,11 @@ impl WebRequest {
     fn is_same(&self, other: &Self) -> bool {
         self.method == other.method && self.url == other.url && self.data == other.data
     }
+}
+
+/// A gate's word that the service behind it did not answer.
+const fn is_away(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
 }
 
 fn page_missing(item: &Item, resumed: bool, status: StatusCode) -> PayReport {

@@ -63,9 +63,10 @@ impl Repair<'_> {
     /// The SQLite file, checked. Where the second copy opens with these keys, a proof that does not is damage.
     fn read_db(&self, key_fits: bool, full: bool) -> Result<Db, StoreError> {
         let file = schema::path(self.dir);
-        if !file.exists() {
+        // SQLite takes an empty file for a new database: for books it is one that is gone.
+        if std::fs::metadata(&file).map_or(0, |m| m.len()) == 0 {
             return Err(if key_fits {
-                damaged(&file, "it is missing")
+                damaged(&file, "it is missing or empty")
             } else {
                 foreign(&file, "there are no books")
             });
