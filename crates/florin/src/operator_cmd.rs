@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, Method};
 use clap::{Args, Subcommand};
 use data_encoding::BASE64URL_NOPAD;
 use florin_bank::{BankRail, SandboxClient};
@@ -17,12 +19,13 @@ use florin_operator::init::{CONFIG_FILE, bank_client};
 use florin_operator::keys::is_there;
 use florin_operator::operator::ADDRESS_FILE;
 use florin_operator::{
-    AuditError, BooksReport, Operator, OperatorConfig, VaultPlaces, audit_now, init_sandbox,
+    AuditError, Operator, OperatorConfig, OwedReport, VaultPlaces, audit_now, init_sandbox, owed,
 };
 use florin_parties::network_id;
 use florin_shell::config::{self, Loaded};
 use florin_shell::exit::ExitCode;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::common::{StateArgs, await_listener, client};
 use crate::failure::Failure;
@@ -30,6 +33,8 @@ use crate::output::Output;
 
 const ROLE: &str = "operator";
 const ENV: &str = "FLORIN_OPERATOR_";
+/// An answer of the running operator has at most so many bytes.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What an operator does.
 #[derive(Subcommand)]
@@ -43,6 +48,8 @@ pub enum OperatorCommand {
     /// Checks or shows the settings.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Lists what is owed to participants, such as pay-outs that the bank rejected; orders it again with --pay.
+    Owed(OwedArgs),
     /// Exports the signed authorisation of a purchase, or lists the purchases.
     Evidence(EvidenceArgs),
 }
@@ -91,6 +98,16 @@ pub enum ConfigCommand {
     Show(StateArgs),
 }
 
+/// Arguments of `owed`.
+#[derive(Args)]
+pub struct OwedArgs {
+    #[command(flatten)]
+    state: StateArgs,
+    /// Orders it from the bank, to the accounts that are confirmed now.
+    #[arg(long)]
+    pay: bool,
+}
+
 /// Arguments of `evidence`.
 #[derive(Args)]
 pub struct EvidenceArgs {
@@ -117,6 +134,7 @@ pub async fn run(command: OperatorCommand, output: Output) -> Result<ExitCode, F
             show(&loaded, output);
             Ok(ExitCode::Done)
         }
+        OperatorCommand::Owed(args) => owed_to(&args, output).await,
         OperatorCommand::Evidence(args) => evidence(&args, output).await,
     }
 }
@@ -243,7 +261,7 @@ async fn serve(args: ServeArgs, output: Output) -> Result<ExitCode, Failure> {
 /// The audit of a stopped operator, or, through its admin page, of one that runs.
 async fn audit(args: &StateArgs, output: Output) -> Result<ExitCode, Failure> {
     let config = settings(args, None, toml::Table::new())?.value;
-    let report = match running(args).await? {
+    let report = match running(args, "audit", Method::GET).await? {
         Some(report) => report,
         None => {
             let operator = open(args, config)?;
@@ -273,14 +291,19 @@ fn open(args: &StateArgs, config: OperatorConfig) -> Result<Arc<Operator>, Failu
 }
 
 /// Asks the operator that runs on this state, if one does.
-async fn running(args: &StateArgs) -> Result<Option<BooksReport>, Failure> {
+async fn running<T: DeserializeOwned>(
+    args: &StateArgs,
+    page: &str,
+    method: Method,
+) -> Result<Option<T>, Failure> {
     let Some(token) = AdminToken::text(&args.state(ROLE)?) else { return Ok(None) };
     let file = args.state(ROLE)?.join(ADDRESS_FILE);
     let Ok(base) = std::fs::read_to_string(file) else { return Ok(None) };
-    let url = format!("{}/admin/audit", base.trim());
+    let url = format!("{}/admin/{page}", base.trim());
     let Ok(value) = format!("Bearer {token}").parse() else { return Ok(None) };
     let http = client(None)?;
-    let asked = http.get(&url, [(http_header(), value)]).await;
+    let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+    let asked = http.request(method, &url, headers, Vec::new().into(), ANSWER_BYTES_MAX).await;
     let Ok(answer) = asked else { return Ok(None) };
     if !answer.status.is_success() {
         return Ok(None);
@@ -290,8 +313,19 @@ async fn running(args: &StateArgs) -> Result<Option<BooksReport>, Failure> {
         .map_err(|_| Failure::of(ExitCode::BadData, "the running operator's answer cannot be read"))
 }
 
-const fn http_header() -> axum::http::HeaderName {
-    axum::http::header::AUTHORIZATION
+/// What is owed, of an operator that runs or of one that does not; an order made now leaves when it runs.
+async fn owed_to(args: &OwedArgs, output: Output) -> Result<ExitCode, Failure> {
+    let method = if args.pay { Method::POST } else { Method::GET };
+    let report: OwedReport = match running(&args.state, "owed", method).await? {
+        Some(report) => report,
+        None => {
+            let operator = open(&args.state, settings(&args.state, None, toml::Table::new())?.value)?;
+            let report = owed(&operator.lanes.identity, operator.currency, args.pay).await;
+            report.map_err(|e| Failure::of(ExitCode::Io, e.to_string()))?
+        }
+    };
+    output.report(&report);
+    Ok(ExitCode::Done)
 }
 
 #[derive(Serialize)]

@@ -239,6 +239,58 @@ fn a_second_process_on_the_same_state_is_told_to_wait() {
     assert_eq!(failed["error"]["slug"], "busy", "{failed}");
 }
 
+/// A page that is paid for while the service behind the gate is away is not paid again: the same command gets it later.
+#[test]
+fn a_page_is_paid_once_although_its_server_was_away() {
+    let Some(mut town) = Town::new() else { return };
+    let _ = town.upstream.kill();
+    let _ = town.upstream.wait();
+    let (file, url) = (town.home.path("late.bin"), town.page_url("?late"));
+    let args = town.wallet_args("wallet", &["pay", &url, "-o", file.to_str().unwrap()]);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let failed = town.home.fails(&args, 3);
+    assert_eq!(failed["error"]["slug"], "not-known-yet", "{failed}");
+    assert!(!file.exists(), "the gate's refusal is not the page");
+    let port = town.upstream_at.rsplit(':').next().unwrap().to_owned();
+    let site = town.home.path("site");
+    town.upstream = support::foreign_server_at(&site, &port);
+    town.pay("wallet", "?late");
+    assert_eq!(town.balance("wallet"), 995);
+    town.audit();
+}
+
+/// What the bank rejects stays owed to the redeemer, and goes out when the operator orders it again.
+#[test]
+fn a_pay_out_that_the_bank_rejects_is_not_lost() {
+    let Some(town) = Town::new() else { return };
+    town.pay("wallet", "");
+    let bank = format!("http://{}", town.bank_at);
+    town.home.ok(&[
+        "bank",
+        "sandbox",
+        "reject",
+        "--bank",
+        &bank,
+        "--account",
+        &town.shop,
+        "--reason",
+        "AC04",
+    ]);
+    town.home.ok(&["gate", "payout"]);
+    let mut owed = serde_json::Value::Null;
+    until("the rejection is known", Duration::from_secs(20), || {
+        owed = town.home.json(&["operator", "owed"]);
+        owed["owed"][0]["amount"] == "0.05 FLO"
+    });
+    let again = town.home.json(&["operator", "owed", "--pay"]);
+    assert_eq!(again["owed"][0]["ordered"], true, "{again}");
+    until("the pay-out arrives", Duration::from_secs(20), || {
+        town.home.ok(&["bank", "statement", &town.shop]).contains("FLORIN PAYOUT")
+    });
+    assert_eq!(town.home.json(&["operator", "owed"])["owed"], serde_json::json!([]));
+    town.audit();
+}
+
 /// SIGKILL of each program while a payment is on its way, then the same command again.
 #[test]
 fn the_same_after_a_crash_of_any_program() {

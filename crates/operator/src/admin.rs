@@ -19,6 +19,7 @@ use florin_shell::home::{HomeError, write_private};
 
 use crate::audit::audit;
 use crate::operator::Operator;
+use crate::owed::owed;
 
 /// The file with the token.
 pub const TOKEN_FILE: &str = "admin.token";
@@ -72,6 +73,7 @@ impl AdminToken {
 pub fn router(operator: &Arc<Operator>) -> Router {
     Router::new()
         .route("/admin/audit", get(show))
+        .route("/admin/owed", get(list_owed).post(pay_owed))
         .layer(from_fn_with_state(Arc::clone(operator), admit))
         .with_state(Arc::clone(operator))
 }
@@ -81,6 +83,21 @@ async fn admit(State(operator): State<Arc<Operator>>, request: Request, next: Ne
         next.run(request).await
     } else {
         Problem::from(NOT_ADMIN).into_response()
+    }
+}
+
+async fn list_owed(State(operator): State<Arc<Operator>>) -> Response {
+    answer_owed(&operator, false).await
+}
+
+async fn pay_owed(State(operator): State<Arc<Operator>>) -> Response {
+    answer_owed(&operator, true).await
+}
+
+async fn answer_owed(operator: &Operator, pay: bool) -> Response {
+    match owed(&operator.lanes.identity, operator.currency, pay).await {
+        Ok(report) => Json(report).into_response(),
+        Err(error) => Problem::fault(&error).into_response(),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod init;
 pub mod keys;
 pub mod lanes;
 pub mod operator;
+pub mod owed;
 mod registrations;
 pub mod routes;
 
@@ -17,3 +18,4 @@ pub use config::{BankSettings, OperatorConfig};
 pub use init::{InitError, Sandbox, init_sandbox};
 pub use keys::{OperatorVaults, VaultPlaces};
 pub use operator::{Operator, OperatorError, create};
+pub use owed::{OwedReport, owed};

@@ -189,13 +189,18 @@ pub fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
 pub fn foreign_server(folder: &Path) -> Option<(Child, String)> {
     let address = free_address();
     let port = address.rsplit(':').next()?.to_owned();
-    let child = Command::new("python3")
-        .args(["-m", "http.server", &port, "--bind", "127.0.0.1", "--directory"])
-        .arg(folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
+    if Command::new("python3").arg("--version").stdout(Stdio::null()).status().is_err() {
+        return None;
+    }
+    Some((foreign_server_at(folder, &port), format!("http://{address}")))
+}
+
+/// The same at a port of one's choice.
+pub fn foreign_server_at(folder: &Path, port: &str) -> Child {
+    let mut command = Command::new("python3");
+    command.args(["-m", "http.server", port, "--bind", "127.0.0.1", "--directory"]).arg(folder);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let address = format!("127.0.0.1:{port}");
     until("python3 listens", Duration::from_secs(20), || std::net::TcpStream::connect(&address).is_ok());
-    Some((child, format!("http://{address}")))
+    child
 }

@@ -1,0 +1,118 @@
+//! What the operator owes to participants: a pay-out that the bank rejected or returned, or one without an account to go
+//! to. It stays owed until it is ordered again. Source: bank.md (payout states); VarietyCash §2.6 (conservation of cash).
+
+use std::fmt;
+
+use florin_books::{Account, Needs, PartyId, Seq, Transition};
+use florin_coin::kinds::{RAIL_NUMBER, STEP_PAYOUT};
+use florin_crypto::{digest, random};
+use florin_money::{Amount, Currency};
+use florin_parties::bank::{Direction, Order, OrderId};
+use florin_parties::treasury::{self, Purpose};
+use florin_parties::{Enrolment, Participant};
+use florin_shell::house::{ActError, House};
+use florin_store::CommitError;
+use serde::{Deserialize, Serialize};
+
+/// What is owed to one participant.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OwedLine {
+    /// To whom.
+    pub party: String,
+    /// How much.
+    pub amount: String,
+    /// Where it would go, with only its ends shown; none where no account is confirmed.
+    pub account: Option<String>,
+    /// Whether it has been ordered from the bank now.
+    pub ordered: bool,
+}
+
+/// Everything that is owed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OwedReport {
+    /// One line for each participant.
+    pub owed: Vec<OwedLine>,
+}
+
+impl fmt::Display for OwedReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.owed.is_empty() {
+            return write!(f, "nothing is owed");
+        }
+        let lines: Vec<String> = self
+            .owed
+            .iter()
+            .map(|o| {
+                let to = o.account.as_deref().unwrap_or("no confirmed account");
+                let done = if o.ordered { ", ordered" } else { "" };
+                format!("{}  {}  {to}{done}", o.party, o.amount)
+            })
+            .collect();
+        write!(f, "{}", lines.join("\n"))
+    }
+}
+
+/// Lists what is owed; with `pay`, orders it from the bank where there is a confirmed account and the participant is not
+/// blocked.
+///
+/// # Errors
+/// Those of the books.
+pub async fn owed(identity: &House, currency: Currency, pay: bool) -> Result<OwedReport, ActError> {
+    let code = currency.code();
+    let parties: Vec<(PartyId, u64)> = identity
+        .books
+        .view(move |lane| {
+            let owed = lane.balances().filter_map(move |(account, c, balance)| match account {
+                Account::Party(id) if c == code && balance < 0 => Some((id, balance.unsigned_abs())),
+                _ => None,
+            });
+            owed.collect()
+        })
+        .map_err(ActError::Commit)?;
+    let mut report = OwedReport { owed: Vec::with_capacity(parties.len()) };
+    for (party, minor) in parties {
+        let amount = Amount::new(minor, currency);
+        let needs = Needs {
+            documents: vec![Enrolment::key_of(party), Participant::key_of(party)],
+            ..Needs::default()
+        };
+        let facts = identity.books.load(&needs)?;
+        let account = facts
+            .document(&Enrolment::key_of(party))
+            .and_then(Enrolment::read)
+            .and_then(|e| e.confirmed().map(|c| c.account.masked()));
+        let ordered = pay && order(identity, &needs, party, amount).await?;
+        let (party, amount) = (party.to_string(), amount.to_string());
+        report.owed.push(OwedLine { party, amount, account, ordered });
+    }
+    Ok(report)
+}
+
+/// Orders it. Ordered twice at once, the second finds nothing owed: the books let nobody be owed less than nothing.
+async fn order(identity: &House, needs: &Needs, party: PartyId, amount: Amount) -> Result<bool, ActError> {
+    let made = identity
+        .act(needs, |facts, moment| {
+            let participant = facts.document(&Participant::key_of(party)).and_then(Participant::read)?;
+            let enrolment = facts.document(&Enrolment::key_of(party)).and_then(Enrolment::read)?;
+            let account = enrolment.confirmed().filter(|_| participant.is_active())?.account.clone();
+            let id = OrderId::new(random(moment.entropy));
+            let mut t = Transition::new(digest("florin/v1/operator/owed", &[id.bytes()]), Seq(0));
+            let order = Order {
+                id,
+                direction: Direction::Credit,
+                account,
+                amount,
+                remittance: "FLORIN PAYOUT".into(),
+                mandate: None,
+            };
+            let purpose = Purpose { rail: RAIL_NUMBER, step: STEP_PAYOUT, reference: *id.bytes() };
+            treasury::request(&mut t, order, purpose, Some(Account::Party(party)), moment.now).ok()?;
+            Some(t)
+        })
+        .await;
+    match made {
+        Ok(record) => Ok(record.is_some()),
+        Err(ActError::Commit(CommitError::Rejected(florin_books::Rejected::Balance { .. }))) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
