@@ -251,9 +251,8 @@ fn a_page_is_paid_once_although_its_server_was_away() {
     let failed = town.home.fails(&args, 3);
     assert_eq!(failed["error"]["slug"], "not-known-yet", "{failed}");
     assert!(!file.exists(), "the gate's refusal is not the page");
-    let port = town.upstream_at.rsplit(':').next().unwrap().to_owned();
-    let site = town.home.path("site");
-    town.upstream = support::foreign_server_at(&site, &port);
+    let at = town.upstream_at.trim_start_matches("http://").to_owned();
+    town.upstream = support::foreign_server_at(&town.home.path("site"), &at);
     town.pay("wallet", "?late");
     assert_eq!(town.balance("wallet"), 995);
     town.audit();

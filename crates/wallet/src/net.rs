@@ -8,20 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
-use data_encoding::BASE64URL_NOPAD;
+use axum::http::{HeaderMap, Request, StatusCode};
 use florin_http::{Client, ClientConfig, SendError, check_url};
+use florin_shell::description::{self, FetchError};
 use florin_shell::exchange::{ToOperator, Transport};
-use serde::Deserialize;
 
 use crate::refusal::WalletError;
-
-/// Where an operator says who it is.
-pub const WELL_KNOWN: &str = "/.well-known/florin";
-/// Bytes of the operator's description that are read at most.
-const DIRECTORY_BYTES_MAX: usize = 256 * 1024;
-/// The version of the description.
-const DIRECTORY_VERSION: u32 = 1;
 
 /// A future with the operator's signed key list.
 pub type Fetching<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, WalletError>> + Send + 'a>>;
@@ -90,38 +82,15 @@ impl HttpNetwork {
     }
 }
 
-/// The part of the description that is used: the rest is a convenience for people and not signed.
-#[derive(Deserialize)]
-struct Description {
-    florin: u32,
-    keys: String,
-}
-
-fn keys_of(url: &str, body: &[u8]) -> Result<Vec<u8>, WalletError> {
-    let not = |why| WalletError::NotAnOperator { url: url.to_owned(), why };
-    let description: Description =
-        serde_json::from_slice(body).map_err(|_| not("its description cannot be read"))?;
-    if description.florin != DIRECTORY_VERSION {
-        return Err(not("it speaks another version"));
-    }
-    BASE64URL_NOPAD.decode(description.keys.as_bytes()).map_err(|_| not("its key list cannot be read"))
-}
-
 impl Directory for HttpNetwork {
     fn fetch(&self) -> Fetching<'_> {
         Box::pin(async move {
-            let url = format!("{}{WELL_KNOWN}", self.base);
-            let accept = (header::ACCEPT, HeaderValue::from_static("application/json"));
-            let request = axum::http::Method::GET;
-            let headers = HeaderMap::from_iter([accept]);
-            let sent = self.client.request(request, &url, headers, bytes::Bytes::new(), DIRECTORY_BYTES_MAX);
-            let answer =
-                sent.await.map_err(|why| WalletError::Unreachable { who: self.base.clone(), why })?;
-            if !answer.status.is_success() {
-                let why = "it has no description at /.well-known/florin";
-                return Err(WalletError::NotAnOperator { url: self.base.clone(), why });
-            }
-            keys_of(&self.base, &answer.body)
+            let not = |why| WalletError::NotAnOperator { url: self.base.clone(), why };
+            description::fetch(&self.client, &self.base).await.map_err(|error| match error {
+                FetchError::Send(why) => WalletError::Unreachable { who: self.base.clone(), why },
+                FetchError::None => not("it has no description at /.well-known/florin"),
+                FetchError::Unreadable => not("its description cannot be read"),
+            })
         })
     }
 }
@@ -141,15 +110,6 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_description_is_read_and_what_is_none_is_refused() {
-        let read = |text: &str| keys_of("http://o", text.as_bytes()).map_err(|e| e.to_string());
-        assert_eq!(read(r#"{"florin":1,"keys":"AQI","name":"x","more":[]}"#).unwrap(), [1, 2]);
-        for bad in ["", "[]", "{}", r#"{"florin":2,"keys":"AQI"}"#, r#"{"florin":1,"keys":"A=="}"#] {
-            assert!(read(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn only_urls_that_may_be_used_are_taken() {

@@ -13,6 +13,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -170,9 +171,12 @@ impl Drop for Program {
     }
 }
 
-/// A free address on loopback, for programs that must come back at the same place.
+/// A free address on a loopback host of its own, for programs that must come back at the same place: nobody else gets the
+/// port while they are away.
 pub fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    static LAST: AtomicU8 = AtomicU8::new(0);
+    let host = format!("127.1.0.{}", LAST.fetch_add(1, Ordering::Relaxed).checked_add(1).unwrap());
+    let listener = TcpListener::bind((host.as_str(), 0)).unwrap();
     listener.local_addr().unwrap().to_string()
 }
 
@@ -187,20 +191,19 @@ pub fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
 
 /// `python3 -m http.server` over a folder: a server that is not ours. Nothing where there is no python3.
 pub fn foreign_server(folder: &Path) -> Option<(Child, String)> {
-    let address = free_address();
-    let port = address.rsplit(':').next()?.to_owned();
     if Command::new("python3").arg("--version").stdout(Stdio::null()).status().is_err() {
         return None;
     }
-    Some((foreign_server_at(folder, &port), format!("http://{address}")))
+    let address = free_address();
+    Some((foreign_server_at(folder, &address), format!("http://{address}")))
 }
 
-/// The same at a port of one's choice.
-pub fn foreign_server_at(folder: &Path, port: &str) -> Child {
+/// The same at an address of one's choice.
+pub fn foreign_server_at(folder: &Path, address: &str) -> Child {
+    let (host, port) = address.rsplit_once(':').unwrap();
     let mut command = Command::new("python3");
-    command.args(["-m", "http.server", port, "--bind", "127.0.0.1", "--directory"]).arg(folder);
+    command.args(["-m", "http.server", port, "--bind", host, "--directory"]).arg(folder);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let address = format!("127.0.0.1:{port}");
-    until("python3 listens", Duration::from_secs(20), || std::net::TcpStream::connect(&address).is_ok());
+    until("python3 listens", Duration::from_secs(20), || std::net::TcpStream::connect(address).is_ok());
     child
 }
