@@ -438,6 +438,9 @@ async fn sandbox(command: SandboxCommand, output: Output) -> Result<ExitCode, Fa
         }
     }
     output.text("done");
+    if output.json {
+        output.value(&serde_json::json!({"done": true}));
+    }
     Ok(ExitCode::Done)
 }
 

@@ -123,7 +123,11 @@ pub async fn run(gate: GateCommand, output: Output) -> Result<ExitCode, Failure>
         GateCommand::Config(args) => {
             let config = settings(&args)?;
             let table = program::check(&args.state.state(ROLE)?, &config)?;
-            output.line(table.trim_end());
+            if output.json {
+                output.value(&serde_json::json!({"rules": table.lines().collect::<Vec<_>>()}));
+            } else {
+                output.line(table.trim_end());
+            }
             Ok(ExitCode::Done)
         }
         GateCommand::Balance(state) => ask(&state, &GateRequest::Balance, output).await,

@@ -127,6 +127,9 @@ pub async fn run(command: OperatorCommand, output: Output) -> Result<ExitCode, F
             let loaded = settings(&args, None, config_flags(None, None, None)?)?;
             check(&loaded.value)?;
             output.text("The settings can be used.");
+            if output.json {
+                output.value(&serde_json::json!({"usable": true}));
+            }
             Ok(ExitCode::Done)
         }
         OperatorCommand::Config(ConfigCommand::Show(args)) => {

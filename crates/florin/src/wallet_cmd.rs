@@ -392,6 +392,8 @@ async fn pay(args: PayArgs, output: Output) -> Result<ExitCode, Failure> {
     let paid = wallet.pay(&args.what, &options, &mut page).await;
     match &paid {
         Ok(report) if args.output.is_some() => output.report(&Trimmed(report)),
+        // Standard output is the page's.
+        Ok(report) if output.json => eprintln!("{}", serde_json::to_string(report).unwrap_or_default()),
         Ok(report) => eprintln!("{}", report.to_string().trim_end()),
         Err(_) => {}
     }
