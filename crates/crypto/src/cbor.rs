@@ -71,6 +71,14 @@ pub(crate) fn write_labelled<W: Write<Error = Infallible>>(writer: W, label: &st
     })();
 }
 
+/// The CBOR array `[label, part, part …]`: what a digest or a tag is made of, for one that is made elsewhere, in a token.
+#[must_use]
+pub fn labelled(label: &str, parts: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_labelled(&mut out, label, parts);
+    out
+}
+
 /// Bytes that stand as one CBOR byte string.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(pub Vec<u8>);

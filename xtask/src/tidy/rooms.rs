@@ -30,10 +30,11 @@ pub const ROOMS: &[Room] = &[
     pure("parties", "money crypto books rail"),
     pure("rails/*", "money crypto books rail parties"),
     shell("store", "money crypto books", "sql files"),
+    shell("module", "crypto books rails/*", ""),
     shell("http", "money rail", "network"),
     shell("shell", "money crypto books rail store http", "network files chance"),
     shell("bank", "money crypto books rail parties store http shell", "network"),
-    shell("operator", "money crypto books rail parties rails/* store http shell bank", "network"),
+    shell("operator", "money crypto books rail parties rails/* store module http shell bank", "network"),
     shell("wallet", "money crypto books rail parties rails/* store http shell", "network"),
     shell("merchant", "money crypto books rail parties rails/* store http shell wallet", "network"),
     shell(

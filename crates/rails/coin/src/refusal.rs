@@ -32,3 +32,5 @@ pub const PAYMENT_EXPIRED: Refusal = Refusal::new("payment-expired", Class::Gone
 pub const BOX_FULL: Refusal = Refusal::new("box-full", Class::Conflict, Blame::Asker, false);
 /// There is no such box, or its time is over.
 pub const NO_BOX: Refusal = Refusal::new("no-such-box", Class::NotFound, Blame::Asker, false);
+/// The key module does not answer; what is recorded stands.
+pub const MODULE_AWAY: Refusal = Refusal::new("module-away", Class::Unavailable, Blame::Operator, true);

@@ -41,7 +41,7 @@ impl Step for ChangeStep {
         if request.context != Context::new(RAIL, "change", PartyId::NONE, self.0.id()) {
             return Err(BAD_REQUEST);
         }
-        let checked = self.0.check(&request.coins, now, true);
+        let checked = self.0.check(&request.coins, now, true)?;
         Ok(OpenedChange { request, exporter: sealed.exporter, th: sealed.th, checked })
     }
 

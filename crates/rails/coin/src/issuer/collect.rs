@@ -153,7 +153,7 @@ impl Step for CollectStep {
                 Some(Bytes(self.0.keys.sign(&seed.kid, &cbor::encode(&statement)).ok_or(ASK_STATUS)?))
             }
         };
-        let answer = PurchaseIssuance1 { coins: self.0.mint(&record.core.created), refusal };
+        let answer = PurchaseIssuance1 { coins: self.0.mint(&record.core.created)?, refusal };
         let frame = ReplyFrame::new(RAIL, "purchase-issuance1", self.0.id(), PartyId::NONE, o.th);
         Ok(frame.seal(&issuance_key(&seed.k_issue.0, &o.exporter), &answer))
     }

@@ -11,63 +11,14 @@ use florin_crypto::{ByteArray, KemPublicKey, KemSecretKey, MacKey, NumberCipher,
 use florin_money::{CoinList, Currency};
 use florin_parties::{OperatorKeys, Participant, Terms};
 use florin_rail::Refusal;
-use florin_rail::common::BAD_REQUEST;
+use florin_rail::common::{BAD_REQUEST, FAULT};
 
+use super::module::CoinModule;
 use crate::coin::{BadCoin, Coin, CoinCause, CoinSet};
 use crate::epoch::Calendar;
 
-/// The module that holds the coin tag key. Nothing else in the house can make a tag.
-pub trait CoinModule: Send + Sync {
-    /// The tag of these bytes under the epoch's key.
-    fn tag(&self, epoch: Epoch, bytes: &[u8]) -> [u8; 32];
-    /// Compares in constant time.
-    fn verify(&self, epoch: Epoch, bytes: &[u8], tag: &[u8; 32]) -> bool;
-}
-
-/// A module in software: one key for each epoch, derived from a master key.
-pub struct SoftwareModule {
-    master: Secret<32>,
-    keys: RwLock<BTreeMap<Epoch, Arc<MacKey>>>,
-}
-
-const TAG: &str = "florin/v1/coin/tag";
-const EPOCHS_KEPT: usize = 32;
 /// Participants whose documents stay read.
 const PARTICIPANTS_KEPT_MAX: usize = 4096;
-
-impl SoftwareModule {
-    /// A module with this master key.
-    #[must_use]
-    pub const fn new(master: Secret<32>) -> Self {
-        Self { master, keys: RwLock::new(BTreeMap::new()) }
-    }
-
-    fn key(&self, epoch: Epoch) -> Arc<MacKey> {
-        if let Some(key) = self.keys.read().ok().and_then(|keys| keys.get(&epoch).cloned()) {
-            return key;
-        }
-        let info = cbor::encode(&("florin/v1/coin/tag-key", epoch));
-        let key = Arc::new(MacKey::new(&derive(&[self.master.expose()], &info)));
-        if let Ok(mut keys) = self.keys.write() {
-            // The epoch comes from outside: what is kept has a bound.
-            if keys.len() >= EPOCHS_KEPT {
-                keys.clear();
-            }
-            keys.insert(epoch, key.clone());
-        }
-        key
-    }
-}
-
-impl CoinModule for SoftwareModule {
-    fn tag(&self, epoch: Epoch, bytes: &[u8]) -> [u8; 32] {
-        self.key(epoch).tag(TAG, &[bytes])
-    }
-
-    fn verify(&self, epoch: Epoch, bytes: &[u8], tag: &[u8; 32]) -> bool {
-        self.key(epoch).verify(TAG, &[bytes], tag)
-    }
-}
 
 /// The secrets of an issuer besides the operator's message keys.
 pub struct IssuerSecrets {
@@ -215,35 +166,41 @@ impl Issuer {
     }
 
     /// The coins with these numbers: the same every time.
-    #[must_use]
-    pub fn mint(&self, issued: &[Issued]) -> Vec<Coin> {
-        issued.iter().flat_map(Issued::numbers).filter_map(|n| self.coin(n)).collect()
+    ///
+    /// # Errors
+    /// `module-away`: what is recorded stands, and the same bytes get the coins later. `fault`: not of this issuer.
+    pub fn mint(&self, issued: &[Issued]) -> Result<Vec<Coin>, Refusal> {
+        issued.iter().flat_map(Issued::numbers).map(|n| self.coin(n)).collect()
     }
 
-    fn coin(&self, number: TokenNumber) -> Option<Coin> {
-        let register = self.registers.iter().find(|r| r.id == number.denomination.register())?;
-        let value = register.denominations.value(number.denomination.index())?;
+    fn coin(&self, number: TokenNumber) -> Result<Coin, Refusal> {
+        let register = self.registers.iter().find(|r| r.id == number.denomination.register());
+        let register = register.ok_or(FAULT)?;
+        let value = register.denominations.value(number.denomination.index()).ok_or(FAULT)?;
         let id = self.ids.encipher(number.to_block());
         let expires = self.calendar.expiry(number.epoch);
         let bytes = tagged(&id, value, register.denominations.currency(), number.epoch, expires);
-        let tag = self.module.tag(number.epoch, &bytes);
-        Some(Coin { id: ByteArray(id), value, epoch: number.epoch, expires, tag: ByteArray(tag) })
+        let tag = self.module.tag(number.epoch, &bytes)?;
+        Ok(Coin { id: ByteArray(id), value, epoch: number.epoch, expires, tag: ByteArray(tag) })
     }
 
     /// Looks at coins: their tags, ids, expiry, and that none stands twice. Whether they are live, only the lane knows.
     /// `in_grace` also takes coins that no longer pay but can still be exchanged.
-    pub(crate) fn check(&self, set: &CoinSet, now: Timestamp, in_grace: bool) -> Checked {
+    ///
+    /// # Errors
+    /// `module-away`.
+    pub(crate) fn check(&self, set: &CoinSet, now: Timestamp, in_grace: bool) -> Result<Checked, Refusal> {
         let mut numbers = Vec::with_capacity(set.coins.len());
         let mut bad = Vec::new();
         let mut seen = HashSet::with_capacity(set.coins.len());
         for (index, coin) in (0u32..).zip(&set.coins) {
-            match self.look(coin, set.total.currency(), now, in_grace) {
+            match self.look(coin, set.total.currency(), now, in_grace)? {
                 Ok(number) if seen.insert(number) => numbers.push(number),
                 Ok(_) => bad.push(BadCoin { index, cause: CoinCause::Twice }),
                 Err(cause) => bad.push(BadCoin { index, cause }),
             }
         }
-        Checked { numbers, bad }
+        Ok(Checked { numbers, bad })
     }
 
     fn look(
@@ -252,17 +209,17 @@ impl Issuer {
         currency: Currency,
         now: Timestamp,
         grace: bool,
-    ) -> Result<TokenNumber, CoinCause> {
-        let number = TokenNumber::from_block(self.ids.decipher(coin.id.0)).ok_or(CoinCause::Foreign)?;
-        if number.lane != self.lanes.books {
-            return Err(CoinCause::Foreign);
-        }
+    ) -> Result<Result<TokenNumber, CoinCause>, Refusal> {
+        let number = TokenNumber::from_block(self.ids.decipher(coin.id.0));
+        let Some(number) = number.filter(|n| n.lane == self.lanes.books) else {
+            return Ok(Err(CoinCause::Foreign));
+        };
         let bytes = tagged(&coin.id.0, coin.value, currency, coin.epoch, coin.expires);
-        if number.epoch != coin.epoch || !self.module.verify(coin.epoch, &bytes, &coin.tag.0) {
-            return Err(CoinCause::Forged);
+        if number.epoch != coin.epoch || !self.module.verify(coin.epoch, &bytes, &coin.tag.0)? {
+            return Ok(Err(CoinCause::Forged));
         }
         let until = if grace { self.calendar.grace_end(coin.epoch) } else { coin.expires };
-        if now > until { Err(CoinCause::Expired) } else { Ok(number) }
+        Ok(if now > until { Err(CoinCause::Expired) } else { Ok(number) })
     }
 }
 

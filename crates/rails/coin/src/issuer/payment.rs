@@ -53,7 +53,7 @@ impl Step for PaymentStep {
         let request: Unverified<ValidationReq> = read_signed(&sealed.plaintext)?;
         addressed(&self.0, &request.message.context, "validation-req")?;
         let enc_c1 = envelope_digest(&request.message.enc_c1);
-        let coins = self.open_coins(&request.message, now);
+        let coins = self.open_coins(&request.message, now)?;
         Ok(OpenedPayment { request, exporter: sealed.exporter, th: sealed.th, enc_c1, coins })
     }
 
@@ -106,7 +106,7 @@ impl Step for PaymentStep {
             verdict: Bytes(verdict),
             for_payer: Bytes(part),
             k_i: ByteArray(self.0.k_i(seed.payee, seed.pay_id)),
-            coins: self.0.mint(&record.core.created),
+            coins: self.0.mint(&record.core.created)?,
             payout: seed.payout,
         };
         let payee = o.request.message.context.sender;
@@ -127,14 +127,15 @@ impl Step for PaymentStep {
 
 impl PaymentStep {
     /// Opens EncC1; `None` where it is for another key, of another Com, or not what it should be.
-    fn open_coins(&self, m: &ValidationReq, now: Timestamp) -> Option<OpenedCoins> {
-        let (plaintext, exporter) = self.0.keys.open(RAIL, "enc-c1", m.com.as_bytes(), &m.enc_c1).ok()?;
-        let inside: EncC1 = read(&plaintext).ok()?;
+    fn open_coins(&self, m: &ValidationReq, now: Timestamp) -> Result<Option<OpenedCoins>, Refusal> {
+        let opened = self.0.keys.open(RAIL, "enc-c1", m.com.as_bytes(), &m.enc_c1);
+        let Ok((plaintext, exporter)) = opened else { return Ok(None) };
+        let Ok(inside) = read::<EncC1>(&plaintext) else { return Ok(None) };
         if inside.context != Context::new(RAIL, "enc-c1", m.payer, self.0.id()) {
-            return None;
+            return Ok(None);
         }
-        let checked = self.0.check(&inside.coins, now, false);
-        Some(OpenedCoins { inside, exporter, checked })
+        let checked = self.0.check(&inside.coins, now, false)?;
+        Ok(Some(OpenedCoins { inside, exporter, checked }))
     }
 
     /// What does not depend on the coins' worth: nothing of it is recorded.

@@ -68,7 +68,7 @@ pub(super) fn statement_answer(
     let signed = issuer.keys.sign(&seed.kid, &cbor::encode(&statement)).ok_or(ASK_STATUS)?;
     Ok(ExchangeAnswer {
         statement: Bytes(signed),
-        coins: issuer.mint(&record.core.created),
+        coins: issuer.mint(&record.core.created)?,
         payout: seed.payout,
     })
 }
@@ -90,7 +90,7 @@ impl Step for RedeemStep {
         let sealed = unseal(&self.0, "redeem", body)?;
         let request: Unverified<RedeemReq> = read_signed(&sealed.plaintext)?;
         addressed(&self.0, &request.message.context, "redeem")?;
-        let checked = self.0.check(&request.message.coins, now, true);
+        let checked = self.0.check(&request.message.coins, now, true)?;
         Ok(OpenedRedeem { request, exporter: sealed.exporter, th: sealed.th, checked })
     }
 

@@ -1,0 +1,178 @@
+//! The key module behind PKCS #11: the keys of coin tags in a token that never gives them away.
+//! Source: VarietyCash §2.5 (the coin-generation key is hardware-protected); V9; PKCS #11 2.40 (CKM_SHA256_HMAC).
+//!
+//! Two modes. *In token*: each epoch has a key of its own that the token made, and every tag is made in the token.
+//! *Derived daily*: one master key in the token; an epoch's key is its HMAC over the epoch's name, kept in memory for at
+//! most a day. The tags of the second are those of a software module with that key, the master stays in the token.
+
+mod sessions;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use cryptoki::object::ObjectHandle;
+use florin_books::Epoch;
+use florin_coin::issuer::{CoinModule, ModuleError, TAG, epoch_info};
+use florin_crypto::{MacKey, Secret, cbor};
+
+use crate::sessions::Sessions;
+
+/// Where tags are made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Each tag in the token.
+    InToken,
+    /// In this process, under keys that the token derives once a day.
+    DerivedDaily,
+}
+
+/// Which token, and how to open it.
+pub struct Settings {
+    /// The PKCS #11 library.
+    pub library: PathBuf,
+    /// The token's label.
+    pub token: String,
+    /// The user's PIN.
+    pub pin: florin_crypto::Zeroizing<String>,
+    /// Where tags are made.
+    pub mode: Mode,
+}
+
+/// Why a token cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The library cannot be loaded, or does not start.
+    #[error("the PKCS #11 library cannot be used: {0}")]
+    Library(cryptoki::error::Error),
+    /// No token has the label.
+    #[error("no token has the label {0:?}")]
+    NoToken(String),
+    /// The PIN is wrong or locked, or the token refuses sessions.
+    #[error("the token does not open: {0}")]
+    Login(cryptoki::error::Error),
+    /// A key cannot be made or found.
+    #[error("the token's keys cannot be used: {0}")]
+    Keys(ModuleError),
+}
+
+const MASTER: &str = "florin-coin-master";
+const ANCHOR: &str = "florin-coin-anchor";
+const EPOCH_KEY: &str = "florin-coin-tag";
+const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A token that tags coins.
+pub struct Pkcs11Module {
+    sessions: Sessions,
+    mode: Mode,
+    master: ObjectHandle,
+    handles: RwLock<BTreeMap<Epoch, ObjectHandle>>,
+    making: Mutex<()>,
+    derived: RwLock<Derived>,
+}
+
+/// Keys derived since a moment.
+struct Derived {
+    since: Instant,
+    keys: BTreeMap<Epoch, Arc<MacKey>>,
+}
+
+impl Pkcs11Module {
+    /// Opens a token; with `new`, makes its lasting key where there is none yet.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(settings: &Settings, new: bool) -> Result<Self, OpenError> {
+        let sessions = Sessions::open(settings)?;
+        let (label, id) = match settings.mode {
+            Mode::InToken => (ANCHOR, [0; 2]),
+            Mode::DerivedDaily => (MASTER, [0; 2]),
+        };
+        let found = sessions.find(label, id).map_err(OpenError::Keys)?;
+        let master = match found {
+            Some(key) => key,
+            None if new => sessions.make(label, id).map_err(OpenError::Keys)?,
+            None => return Err(OpenError::Keys(ModuleError::NoKey(Epoch(0)))),
+        };
+        Ok(Self {
+            sessions,
+            mode: settings.mode,
+            master,
+            handles: RwLock::default(),
+            making: Mutex::new(()),
+            derived: RwLock::new(Derived { since: Instant::now(), keys: BTreeMap::new() }),
+        })
+    }
+
+    /// What tells this token's keys from those of any other: nothing can be made from it.
+    ///
+    /// # Errors
+    /// `Away`.
+    pub fn proof(&self) -> Result<[u8; 32], ModuleError> {
+        self.sessions.hmac(self.master, &cbor::labelled("florin/v1/coin/module-proof", &[]))
+    }
+
+    /// The key object of an epoch; made where there is none and `make` says so.
+    fn handle(&self, epoch: Epoch, make: bool) -> Result<Option<ObjectHandle>, ModuleError> {
+        let known = self.handles.read().unwrap_or_else(PoisonError::into_inner).get(&epoch).copied();
+        if known.is_some() {
+            return Ok(known);
+        }
+        // One at a time, so that no epoch ever gets two keys.
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = epoch.0.to_be_bytes();
+        let found = match self.sessions.find(EPOCH_KEY, id)? {
+            None if make => Some(self.sessions.make(EPOCH_KEY, id)?),
+            found => found,
+        };
+        if let Some(handle) = found {
+            self.handles.write().unwrap_or_else(PoisonError::into_inner).insert(epoch, handle);
+        }
+        Ok(found)
+    }
+
+    /// The key of an epoch, derived in the token and kept for at most a day.
+    fn derived(&self, epoch: Epoch) -> Result<Arc<MacKey>, ModuleError> {
+        {
+            let derived = self.derived.read().unwrap_or_else(PoisonError::into_inner);
+            if derived.since.elapsed() < KEPT_FOR
+                && let Some(key) = derived.keys.get(&epoch)
+            {
+                return Ok(Arc::clone(key));
+            }
+        }
+        let key = Secret::new(self.sessions.hmac(self.master, &epoch_info(epoch))?);
+        let key = Arc::new(MacKey::new(&key));
+        let mut derived = self.derived.write().unwrap_or_else(PoisonError::into_inner);
+        if derived.since.elapsed() >= KEPT_FOR {
+            *derived = Derived { since: Instant::now(), keys: BTreeMap::new() };
+        }
+        derived.keys.insert(epoch, Arc::clone(&key));
+        Ok(key)
+    }
+}
+
+impl CoinModule for Pkcs11Module {
+    fn tag(&self, epoch: Epoch, bytes: &[u8]) -> Result<[u8; 32], ModuleError> {
+        match self.mode {
+            Mode::InToken => {
+                let key = self.handle(epoch, true)?.ok_or(ModuleError::NoKey(epoch))?;
+                self.sessions.hmac(key, &cbor::labelled(TAG, &[bytes]))
+            }
+            Mode::DerivedDaily => Ok(self.derived(epoch)?.tag(TAG, &[bytes])),
+        }
+    }
+
+    fn verify(&self, epoch: Epoch, bytes: &[u8], tag: &[u8; 32]) -> Result<bool, ModuleError> {
+        match self.mode {
+            Mode::InToken => {
+                // No key is made for what somebody shows: an epoch without one has issued nothing.
+                let Some(key) = self.handle(epoch, false)? else { return Ok(false) };
+                let genuine = self.sessions.hmac(key, &cbor::labelled(TAG, &[bytes]))?;
+                Ok(Secret::new(genuine).ct_eq(&Secret::new(*tag)))
+            }
+            Mode::DerivedDaily => Ok(self.derived(epoch)?.verify(TAG, &[bytes], tag)),
+        }
+    }
+}

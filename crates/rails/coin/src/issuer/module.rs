@@ -1,0 +1,94 @@
+//! The key module: what holds the keys of coin tags, and nothing else can make one.
+//! Source: VarietyCash §2.4, §2.5 (the secure module for coin generation); V9; books.md, "Coins are numbered".
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+
+use florin_books::Epoch;
+use florin_crypto::{MacKey, Secret, cbor, derive};
+use florin_rail::Refusal;
+
+use crate::refusal::MODULE_AWAY;
+
+/// The label of a coin's tag: what a module tags is the CBOR array of this and the coin's bytes.
+pub const TAG: &str = "florin/v1/coin/tag";
+
+/// Names the key of an epoch, where it is derived from a master key.
+#[must_use]
+pub fn epoch_info(epoch: Epoch) -> Vec<u8> {
+    cbor::encode(&("florin/v1/coin/tag-key", epoch))
+}
+
+/// Why a module makes or compares no tag.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ModuleError {
+    /// It does not answer: taken out, locked, or broken.
+    #[error("the key module does not answer")]
+    Away,
+    /// It has no key for the epoch and cannot make one.
+    #[error("the key module has no key for epoch {}", .0.0)]
+    NoKey(Epoch),
+}
+
+impl From<ModuleError> for Refusal {
+    /// To the asker both are the same: nothing is known to be wrong with the coins.
+    fn from(error: ModuleError) -> Self {
+        MODULE_AWAY.with_detail(error.to_string()).after(2)
+    }
+}
+
+/// The module that holds the coin tag key. Nothing else in the house can make a tag.
+pub trait CoinModule: Send + Sync {
+    /// The tag of these bytes under the epoch's key.
+    ///
+    /// # Errors
+    /// [`ModuleError`].
+    fn tag(&self, epoch: Epoch, bytes: &[u8]) -> Result<[u8; 32], ModuleError>;
+
+    /// Compares in constant time. An epoch that has no key has no tags.
+    ///
+    /// # Errors
+    /// [`ModuleError`].
+    fn verify(&self, epoch: Epoch, bytes: &[u8], tag: &[u8; 32]) -> Result<bool, ModuleError>;
+}
+
+/// A module in software: one key for each epoch, derived from a master key.
+pub struct SoftwareModule {
+    master: Secret<32>,
+    keys: RwLock<BTreeMap<Epoch, Arc<MacKey>>>,
+}
+
+const EPOCHS_KEPT: usize = 32;
+
+impl SoftwareModule {
+    /// A module with this master key.
+    #[must_use]
+    pub const fn new(master: Secret<32>) -> Self {
+        Self { master, keys: RwLock::new(BTreeMap::new()) }
+    }
+
+    fn key(&self, epoch: Epoch) -> Arc<MacKey> {
+        if let Some(key) = self.keys.read().ok().and_then(|keys| keys.get(&epoch).cloned()) {
+            return key;
+        }
+        let key = Arc::new(MacKey::new(&derive(&[self.master.expose()], &epoch_info(epoch))));
+        if let Ok(mut keys) = self.keys.write() {
+            // The epoch comes from outside: what is kept has a bound.
+            if keys.len() >= EPOCHS_KEPT {
+                keys.clear();
+            }
+            keys.insert(epoch, key.clone());
+        }
+        key
+    }
+}
+
+impl CoinModule for SoftwareModule {
+    fn tag(&self, epoch: Epoch, bytes: &[u8]) -> Result<[u8; 32], ModuleError> {
+        Ok(self.key(epoch).tag(TAG, &[bytes]))
+    }
+
+    fn verify(&self, epoch: Epoch, bytes: &[u8], tag: &[u8; 32]) -> Result<bool, ModuleError> {
+        Ok(self.key(epoch).verify(TAG, &[bytes], tag))
+    }
+}
