@@ -89,10 +89,10 @@ impl CoinOptions {
 }
 
 /// A folder that goes when the measurement is over.
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
-    fn new(parent: Option<&Path>) -> Result<Self, BenchError> {
+    pub(crate) fn new(parent: Option<&Path>) -> Result<Self, BenchError> {
         let parent = parent.map_or_else(std::env::temp_dir, Path::to_path_buf);
         let path = parent.join(format!("florin-bench-{}", std::process::id()));
         std::fs::create_dir_all(&path).map_err(|source| BenchError::File { path: path.clone(), source })?;

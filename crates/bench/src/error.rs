@@ -39,6 +39,9 @@ pub enum BenchError {
         /// What the system said.
         source: io::Error,
     },
+    /// The key module.
+    #[error(transparent)]
+    Module(#[from] florin_operator::module::ModuleFault),
     /// No client for HTTP.
     #[error(transparent)]
     Tls(#[from] TlsFault),

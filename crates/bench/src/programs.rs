@@ -19,6 +19,7 @@ const LISTENING: &str = "listening on ";
 #[derive(Clone, Debug)]
 pub struct Programs {
     exe: PathBuf,
+    init_flags: Vec<String>,
 }
 
 /// A program that listens; dropping it kills it (SIGKILL).
@@ -31,7 +32,7 @@ impl Programs {
     /// The program at a path.
     #[must_use]
     pub fn new(exe: impl Into<PathBuf>) -> Self {
-        Self { exe: exe.into() }
+        Self { exe: exe.into(), init_flags: Vec::new() }
     }
 
     /// The program that is running now.
@@ -41,6 +42,12 @@ impl Programs {
     pub fn current() -> Result<Self, BenchError> {
         let exe = std::env::current_exe();
         exe.map(Self::new).map_err(|source| BenchError::Program { program: "florin", source })
+    }
+
+    /// The same, making operators with more flags.
+    #[must_use]
+    pub fn with_init_flags(self, init_flags: Vec<String>) -> Self {
+        Self { init_flags, ..self }
     }
 
     /// Starts a sandbox bank.
@@ -59,6 +66,7 @@ impl Programs {
         let failed = |source| BenchError::Program { program: "operator init", source };
         let mut init = Command::new(&self.exe);
         init.args(["operator", "init", "--bank", bank_url, "--no-passphrase", "--dir"]).arg(dir);
+        init.args(&self.init_flags);
         let status = quiet(&mut init, &log_of(dir)).and_then(|c| c.status()).map_err(failed)?;
         if status.success() { Ok(()) } else { Err(failed(io::Error::other(status.to_string()))) }
     }

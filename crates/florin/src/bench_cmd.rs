@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use florin_bench::{CoinOptions, OpenLoop, Programs, coin};
+use florin_bench::{CoinOptions, OpenLoop, Programs, coin, module};
 use florin_shell::exit::ExitCode;
 
 use crate::failure::Failure;
+use crate::module_args::ModuleArgs;
 use crate::output::Output;
 
 /// What is measured.
@@ -15,6 +16,8 @@ use crate::output::Output;
 pub enum BenchCommand {
     /// Payments with refresh, end to end over HTTP with durable commits.
     Coin(CoinArgs),
+    /// Coin tags alone, by a key module from one thread and from two.
+    Module(ModuleBenchArgs),
 }
 
 /// Arguments of `bench coin`.
@@ -44,13 +47,33 @@ pub struct CoinArgs {
     /// Where state is made: on the disk that is to be measured.
     #[arg(long)]
     dir: Option<PathBuf>,
+    #[command(flatten)]
+    module: ModuleArgs,
+}
+
+/// Arguments of `bench module`.
+#[derive(Args)]
+pub struct ModuleBenchArgs {
+    /// How long each figure is counted, in seconds.
+    #[arg(long, default_value_t = 2)]
+    seconds: u64,
+    #[command(flatten)]
+    module: ModuleArgs,
 }
 
 /// Runs one.
 pub async fn run(command: BenchCommand, output: Output) -> Result<ExitCode, Failure> {
-    let BenchCommand::Coin(args) = command;
     let failed = |e: &dyn std::fmt::Display| Failure::of(ExitCode::Refused, e.to_string());
-    let programs = Programs::current().map_err(|e| failed(&e))?;
+    let args = match command {
+        BenchCommand::Coin(args) => args,
+        BenchCommand::Module(args) => {
+            let window = Duration::from_secs(args.seconds.max(1));
+            let report = module(&args.module.settings(), window).map_err(|e| failed(&e))?;
+            output.report(&report);
+            return Ok(ExitCode::Done);
+        }
+    };
+    let programs = Programs::current().map_err(|e| failed(&e))?.with_init_flags(args.module.flags());
     let mut options = CoinOptions::new(programs);
     options.window = Duration::from_secs(args.seconds.max(1));
     options.warm_up = Duration::from_secs(args.warm_up);

@@ -6,6 +6,7 @@ mod common;
 mod demo;
 mod failure;
 mod gate_cmd;
+mod module_args;
 mod operator_cmd;
 mod output;
 mod wallet_cmd;

@@ -29,6 +29,7 @@ use serde::de::DeserializeOwned;
 
 use crate::common::{StateArgs, await_listener, client};
 use crate::failure::Failure;
+use crate::module_args::ModuleArgs;
 use crate::output::Output;
 
 const ROLE: &str = "operator";
@@ -68,6 +69,8 @@ pub struct InitArgs {
     /// Where it will listen.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7400")]
     listen: SocketAddr,
+    #[command(flatten)]
+    module: ModuleArgs,
 }
 
 /// Arguments of `serve`.
@@ -173,6 +176,7 @@ async fn init(args: InitArgs, output: Output) -> Result<ExitCode, Failure> {
         return Err(Failure::of(ExitCode::CannotCreate, message));
     }
     let mut config = OperatorConfig { name: args.name, listen: args.listen, ..OperatorConfig::default() };
+    config.module = args.module.settings();
     config.bank.url = args.bank.trim_end_matches('/').to_owned();
     let passphrase = args.state.new_passphrase()?;
     let http = client(None)?;

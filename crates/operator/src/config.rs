@@ -8,6 +8,8 @@ use florin_parties::Terms;
 use florin_shell::service::Listen;
 use serde::{Deserialize, Serialize};
 
+use crate::module::ModuleSettings;
+
 /// Settings of an operator. An unknown key is an error.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -28,6 +30,8 @@ pub struct OperatorConfig {
     pub test: bool,
     /// Its bank.
     pub bank: BankSettings,
+    /// What tags the coins.
+    pub module: ModuleSettings,
     /// A purchase is at most this, in minor units.
     pub purchase_max_minor: u64,
     /// Paid claims are handed over when there are so many of them, or after `claims_wait_ms`.
@@ -80,6 +84,7 @@ impl Default for OperatorConfig {
             exponent: Currency::FLO.exponent(),
             test: true,
             bank: BankSettings::default(),
+            module: ModuleSettings::default(),
             purchase_max_minor: 1_000_000,
             claims_batch: 16,
             claims_wait_ms: 1_000,

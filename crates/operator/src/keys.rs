@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use florin_books::{PartyId, RegisterId, RegisterSpec, Timestamp};
-use florin_coin::issuer::{Issuer, IssuerSecrets, Lanes, SoftwareModule};
+use florin_coin::issuer::{CoinModule, Issuer, IssuerSecrets, Lanes};
 use florin_crypto::{KemSecretKey, Secret, SigningKey, derive};
 use florin_money::{Currency, Denominations};
 use florin_parties::{
@@ -103,6 +103,14 @@ impl OperatorVaults {
         Ok(OperatorKeys::new(self.id()?, sign, kem))
     }
 
+    /// The key of a module in software.
+    ///
+    /// # Errors
+    /// `NoSuchSecret`.
+    pub fn tag_key(&self) -> Result<Secret<32>, VaultError> {
+        self.module.secret(TAG)
+    }
+
     /// The issuer of coins.
     ///
     /// # Errors
@@ -112,11 +120,12 @@ impl OperatorVaults {
         keys: Arc<OperatorKeys>,
         registers: Vec<RegisterSpec>,
         config: &OperatorConfig,
+        module: Box<dyn CoinModule>,
     ) -> Result<Issuer, VaultError> {
         let ids: Secret<16> =
             derive(&[self.main.secret("coin-ids")?.expose()], b"florin/v1/coin/number-cipher");
         let secrets = IssuerSecrets {
-            module: Box::new(SoftwareModule::new(self.module.secret(TAG)?)),
+            module,
             ids,
             acknowledgement: self.main.secret("acknowledge")?,
             cookie: self.main.secret("cookie")?,

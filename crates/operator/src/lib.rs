@@ -8,6 +8,7 @@ pub mod config;
 pub mod init;
 pub mod keys;
 pub mod lanes;
+pub mod module;
 pub mod operator;
 pub mod owed;
 mod registrations;

@@ -27,6 +27,7 @@ use crate::bank::BankDesk;
 use crate::config::OperatorConfig;
 use crate::keys::{KeysError, OperatorVaults, VaultPlaces, registers};
 use crate::lanes::{BOOKS, BankCourier, BooksCourier, IDENTITY, LaneCourier, Lanes, lane, spec};
+use crate::module::ModuleFault;
 
 /// Why an operator cannot be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,9 @@ pub enum OperatorError {
     /// The keys.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The key module.
+    #[error(transparent)]
+    Module(#[from] ModuleFault),
     /// The books.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -54,6 +58,7 @@ impl OperatorError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Vault(e) | Self::Keys(KeysError::Vault(e)) => e.exit_code(),
+            Self::Module(e) => e.exit_code(),
             Self::Store(e) => ExitCode::of_store(e),
             Self::Currency(_) | Self::Keys(KeysError::List(_)) => ExitCode::Configuration,
             Self::Home(e) => e.exit_code(),
@@ -105,6 +110,7 @@ pub fn create(
 ) -> Result<OperatorVaults, OperatorError> {
     let currency = config.money()?;
     let vaults = OperatorVaults::create(places, passphrase)?;
+    config.module.create(&places.state)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let registers = registers(currency);
     for (id, name) in [(IDENTITY, "identity"), (BOOKS, "books")] {
@@ -135,7 +141,8 @@ impl Operator {
         };
         let lanes = Lanes { identity: open(IDENTITY, "identity")?, books: open(BOOKS, "books")? };
         let keys = Arc::new(vaults.message_keys()?);
-        let issuer = vaults.issuer(Arc::clone(&keys), registers, &config)?;
+        let module = config.module.open(&places.state, vaults.tag_key()?)?;
+        let issuer = vaults.issuer(Arc::clone(&keys), registers, &config, module)?;
         let issuer = Arc::new(issuer.with_purchase_max(config.purchase_max_minor));
         let now = clock.now();
         let since = since(&lanes.identity, now)?;
