@@ -104,6 +104,13 @@ impl Home {
         self.start_command(args, self.command(args))
     }
 
+    /// The same in another environment.
+    pub fn start_with(&self, args: &[&str], environment: &[(&str, &str)]) -> Program {
+        let mut command = self.command(args);
+        command.envs(environment.iter().copied());
+        self.start_command(args, command)
+    }
+
     /// The same, with everything that it logs in a file.
     pub fn start_logged(&self, args: &[&str], log: &Path) -> Program {
         let mut command = self.command(args);
