@@ -56,7 +56,7 @@ fn a_token_tags_coins_and_keeps_its_keys() {
         .unwrap();
     assert!(made.status.success(), "{made:?}");
     let inside = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "with_a_token", "--ignored", "--nocapture"])
+        .args(["--exact", "with_a_token", "--nocapture"])
         .env("SOFTHSM2_CONF", &conf)
         .env(WITH_TOKEN, library)
         .output()
@@ -70,10 +70,10 @@ fn settings(library: &Path, mode: Mode) -> Settings {
     Settings { library: library.into(), token: "florin-test".into(), pin, mode }
 }
 
+/// Run by the test above, which makes the token; alone it has none.
 #[test]
-#[ignore = "run by a_token_tags_coins_and_keeps_its_keys, with a token"]
 fn with_a_token() {
-    let library = PathBuf::from(std::env::var_os(WITH_TOKEN).unwrap());
+    let Some(library) = std::env::var_os(WITH_TOKEN).map(PathBuf::from) else { return };
     wrong_doors(&library);
     let in_token = tags(&library, Mode::InToken);
     let derived = tags(&library, Mode::DerivedDaily);

@@ -198,7 +198,7 @@ fn v9_a_coin_needs_a_tag_and_a_live_bit_and_no_tag_is_stored() {
         denomination: DenominationId::new(COINS, index).unwrap(),
         counter: 1000,
     };
-    let early = w.issuer.mint(&[Issued { first, count: 1 }]);
+    let early = w.issuer.mint(&[Issued { first, count: 1 }]).unwrap();
     assert_eq!(causes(&mut w, &early), [(0, CoinCause::Spent)]);
     // A live bit without a right tag: each field that the tag covers.
     type Change = fn(&mut Coin);
@@ -222,7 +222,7 @@ fn v9_a_coin_needs_a_tag_and_a_live_bit_and_no_tag_is_stored() {
     let foreign = elsewhere.buy(&stranger, &[100]);
     assert_eq!(causes(&mut w, &foreign), [(0, CoinCause::Foreign)]);
     let lane = TokenNumber { lane: florin_books::LaneId(9), counter: 0, ..first };
-    let other_lane = w.issuer.mint(&[Issued { first: lane, count: 1 }]);
+    let other_lane = w.issuer.mint(&[Issued { first: lane, count: 1 }]).unwrap();
     assert_eq!(causes(&mut w, &other_lane), [(0, CoinCause::Foreign)]);
     assert_eq!(causes(&mut w, &coins[1..]), [], "and the good one is good");
     w.audit();

@@ -108,7 +108,7 @@ fn agreed(v: &mut Vectors, w: &World) {
         let index = register().denominations.index_of(value).unwrap();
         let denomination = DenominationId::new(COINS, index).unwrap();
         let first = TokenNumber { lane: BOOKS, epoch: Epoch(666), denomination, counter };
-        let coin = &w.issuer.mint(&[Issued { first, count: 1 }])[0];
+        let coin = &w.issuer.mint(&[Issued { first, count: 1 }]).unwrap()[0];
         let name = format!("coin {counter} of {value}");
         v.add(&name, "VC 2.4, V9", "accept", &[("number_block", &first.to_block())], &cbor::encode(coin));
     }
