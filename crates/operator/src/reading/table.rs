@@ -91,7 +91,7 @@ mod tests {
         let mut table = Table::new(&["account", ">amount"]);
         table.push(vec!["bank".into(), "5.00".into()]);
         table.push(vec!["a \"b\", c".into(), "-12.00".into()]);
-        assert_eq!(table.to_string(), "account    amount\nbank         5.00\na \"b\", c  -12.00");
+        assert_eq!(table.to_string(), "account   amount\nbank        5.00\na \"b\", c  -12.00");
         assert_eq!(table.csv(), "account,amount\r\nbank,5.00\r\n\"a \"\"b\"\", c\",-12.00\r\n");
     }
 }
