@@ -303,6 +303,10 @@ impl BankRail for SandboxClient {
         })
     }
 
+    fn statement<'a>(&'a self, since: u64) -> RailFuture<'a, Statement> {
+        Box::pin(Self::statement(self, since))
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             debits: true,

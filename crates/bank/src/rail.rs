@@ -10,6 +10,8 @@ use florin_money::Amount;
 use florin_parties::bank::{BankEvent, Order, OrderId};
 use minicbor::{Decode, Encode};
 
+use crate::messages::Statement;
+
 /// How far the asker has read the bank's news; 0 is the beginning. Opaque: only the bank that gave it reads it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Encode, Decode)]
 #[cbor(transparent)]
@@ -83,6 +85,16 @@ pub trait BankRail: Send + Sync {
     ///
     /// Errors: `Refused`, `NotSent`, `Unknown`.
     fn poll<'a>(&'a self, since: Cursor, max: usize) -> RailFuture<'a, (Vec<BankEvent>, Cursor)>;
+
+    /// The account's statement after entry number `since`; 0 is the beginning. As the bank has written it: whoever compares
+    /// it with books reads it strictly, so that what cannot be read is noticed and not passed over.
+    ///
+    /// Errors: `Refused` (`cursor-unknown`: there are fewer entries), `NotSent`, `Unknown`. A rail that has no statements
+    /// says `NotSent`.
+    fn statement<'a>(&'a self, since: u64) -> RailFuture<'a, Statement> {
+        let _ = since;
+        Box::pin(async { Err(BankError::NotSent) })
+    }
 
     /// What it can do.
     fn capabilities(&self) -> Capabilities;

@@ -7,6 +7,7 @@ mod demo;
 mod failure;
 mod gate_cmd;
 mod module_args;
+mod operator_books_cmd;
 mod operator_cmd;
 mod output;
 mod wallet_cmd;

@@ -1,26 +1,25 @@
-//! `florin operator init|serve|audit|config|evidence`.
+//! `florin operator init|serve|config|owed|evidence`; what reads the books is in `operator_books_cmd`.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, Method};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, Method};
 use clap::{Args, Subcommand};
 use data_encoding::BASE64URL_NOPAD;
 use florin_bank::{BankRail, SandboxClient};
 use florin_books::TxId;
 use florin_coin::issuer::Purchase;
 use florin_coin::kinds::PURCHASE;
-use florin_http::Stop;
+use florin_http::{Client, ClientConfig, Stop};
 use florin_operator::admin::AdminToken;
 use florin_operator::init::{CONFIG_FILE, bank_client};
 use florin_operator::keys::is_there;
 use florin_operator::operator::ADDRESS_FILE;
-use florin_operator::{
-    AuditError, Operator, OperatorConfig, OwedReport, VaultPlaces, audit_now, init_sandbox, owed,
-};
+use florin_operator::{Operator, OperatorConfig, OwedReport, VaultPlaces, init_sandbox, owed};
 use florin_parties::network_id;
 use florin_shell::config::{self, Loaded};
 use florin_shell::exit::ExitCode;
@@ -30,12 +29,15 @@ use serde::de::DeserializeOwned;
 use crate::common::{StateArgs, await_listener, client};
 use crate::failure::Failure;
 use crate::module_args::ModuleArgs;
+use crate::operator_books_cmd::{self, AuditArgs, BooksArgs, CirculationArgs, JournalArgs, PayoutsCommand};
 use crate::output::Output;
 
 const ROLE: &str = "operator";
 const ENV: &str = "FLORIN_OPERATOR_";
+/// The running operator may read all of its books for an answer.
+const ANSWERS_IN: Duration = Duration::from_secs(600);
 /// An answer of the running operator has at most so many bytes.
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What an operator does.
 #[derive(Subcommand)]
@@ -45,7 +47,16 @@ pub enum OperatorCommand {
     /// Serves until stopped.
     Serve(ServeArgs),
     /// Reads both lanes from their first record and says what does not agree.
-    Audit(StateArgs),
+    Audit(AuditArgs),
+    /// Every account with its balance, in both lanes and together.
+    Books(BooksArgs),
+    /// The journal, record by record, in words.
+    Journal(JournalArgs),
+    /// Coins in circulation and ever issued, by denomination, epoch or age.
+    Circulation(CirculationArgs),
+    /// Says whether pay-outs go out; lets them go on after a person has looked.
+    #[command(subcommand)]
+    Payouts(PayoutsCommand),
     /// Checks or shows the settings.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -125,7 +136,11 @@ pub async fn run(command: OperatorCommand, output: Output) -> Result<ExitCode, F
     match command {
         OperatorCommand::Init(args) => init(args, output).await,
         OperatorCommand::Serve(args) => serve(args, output).await,
-        OperatorCommand::Audit(args) => audit(&args, output).await,
+        OperatorCommand::Audit(args) => operator_books_cmd::audit(&args, output).await,
+        OperatorCommand::Books(args) => operator_books_cmd::books(&args, output).await,
+        OperatorCommand::Journal(args) => operator_books_cmd::journal(&args, output).await,
+        OperatorCommand::Circulation(args) => operator_books_cmd::circulation(&args, output).await,
+        OperatorCommand::Payouts(command) => operator_books_cmd::payouts(command, output).await,
         OperatorCommand::Config(ConfigCommand::Check(args)) => {
             let loaded = settings(&args, None, config_flags(None, None, None)?)?;
             check(&loaded.value)?;
@@ -211,7 +226,8 @@ fn config_flags(
     Ok(flags)
 }
 
-fn settings(
+/// The settings of a state.
+pub fn settings(
     args: &StateArgs,
     file: Option<PathBuf>,
     flags: toml::Table,
@@ -265,32 +281,8 @@ async fn serve(args: ServeArgs, output: Output) -> Result<ExitCode, Failure> {
     Ok(operator.run(bound, stop).await)
 }
 
-/// The audit of a stopped operator, or, through its admin page, of one that runs.
-async fn audit(args: &StateArgs, output: Output) -> Result<ExitCode, Failure> {
-    let config = settings(args, None, toml::Table::new())?.value;
-    let report = match running(args, "audit", Method::GET).await? {
-        Some(report) => report,
-        None => {
-            let operator = open(args, config)?;
-            let lanes = operator.lanes.clone();
-            let report = tokio::task::spawn_blocking(move || audit_now(&lanes));
-            let report = report.await.map_err(|e| Failure::of(ExitCode::Io, e.to_string()))?;
-            report.map_err(audit_failed)?
-        }
-    };
-    output.report(&report);
-    Ok(if report.is_clean() { ExitCode::Done } else { ExitCode::BadData })
-}
-
-fn audit_failed(error: AuditError) -> Failure {
-    let code = match &error {
-        AuditError::Store(e) => ExitCode::of_store(e),
-        AuditError::Commit(_) | AuditError::Interrupted => ExitCode::Io,
-    };
-    Failure::of(code, error.to_string())
-}
-
-fn open(args: &StateArgs, config: OperatorConfig) -> Result<Arc<Operator>, Failure> {
+/// Opens the operator of a state that nobody serves.
+pub fn open(args: &StateArgs, config: OperatorConfig) -> Result<Arc<Operator>, Failure> {
     let places = vault_places(args)?;
     let passphrase = args.passphrase(&places.state)?;
     let rail: Arc<dyn BankRail> = Arc::new(check(&config)?);
@@ -303,14 +295,26 @@ async fn running<T: DeserializeOwned>(
     page: &str,
     method: Method,
 ) -> Result<Option<T>, Failure> {
+    ask_running(args, page, method, Vec::new()).await
+}
+
+/// The same, with something to say.
+pub async fn ask_running<T: DeserializeOwned>(
+    args: &StateArgs,
+    page: &str,
+    method: Method,
+    body: Vec<u8>,
+) -> Result<Option<T>, Failure> {
     let Some(token) = AdminToken::text(&args.state(ROLE)?) else { return Ok(None) };
     let file = args.state(ROLE)?.join(ADDRESS_FILE);
     let Ok(base) = std::fs::read_to_string(file) else { return Ok(None) };
     let url = format!("{}/admin/{page}", base.trim());
     let Ok(value) = format!("Bearer {token}").parse() else { return Ok(None) };
-    let http = client(None)?;
-    let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
-    let asked = http.request(method, &url, headers, Vec::new().into(), ANSWER_BYTES_MAX).await;
+    let config = ClientConfig { timeout: ANSWERS_IN, ..ClientConfig::default() };
+    let http = Client::new(config).map_err(|e| Failure::of(ExitCode::Configuration, e.to_string()))?;
+    let json = HeaderValue::from_static("application/json");
+    let headers = HeaderMap::from_iter([(AUTHORIZATION, value), (CONTENT_TYPE, json)]);
+    let asked = http.request(method, &url, headers, body.into(), ANSWER_BYTES_MAX).await;
     let Ok(answer) = asked else { return Ok(None) };
     if !answer.status.is_success() {
         return Ok(None);

@@ -35,6 +35,12 @@ impl Output {
         }
     }
 
+    /// Text as it is; whether anybody still reads it.
+    pub fn raw(self, text: &str) -> bool {
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+    }
+
     /// A line at once: who reads our output through a pipe waits for it. A closed pipe is not our fault.
     pub fn line(self, text: impl Display) {
         let mut out = std::io::stdout().lock();

@@ -16,10 +16,12 @@ use florin_http::{PeerAddress, Problem};
 use florin_rail::{Blame, Class, Refusal};
 use florin_shell::entropy::OsEntropy;
 use florin_shell::home::{HomeError, write_private};
+use serde::Deserialize;
 
-use crate::audit::audit;
+use crate::audit::audit_with_bank;
 use crate::operator::Operator;
 use crate::owed::owed;
+use crate::reconcile::brake::{ResumedLine, payouts};
 
 /// The file with the token.
 pub const TOKEN_FILE: &str = "admin.token";
@@ -74,6 +76,8 @@ pub fn router(operator: &Arc<Operator>) -> Router {
     Router::new()
         .route("/admin/audit", get(show))
         .route("/admin/owed", get(list_owed).post(pay_owed))
+        .route("/admin/payouts", get(show_payouts).post(resume_payouts))
+        .merge(crate::reading::router())
         .layer(from_fn_with_state(Arc::clone(operator), admit))
         .with_state(Arc::clone(operator))
 }
@@ -101,8 +105,31 @@ async fn answer_owed(operator: &Operator, pay: bool) -> Response {
     }
 }
 
+async fn show_payouts(State(operator): State<Arc<Operator>>) -> Response {
+    match payouts(&operator.lanes.identity) {
+        Ok(report) => Json(report).into_response(),
+        Err(error) => Problem::fault(&error).into_response(),
+    }
+}
+
+/// Lets pay-outs go on.
+///
+/// Shape: `{"reason": text}`; the answer is what was cleared, or null where nothing was stopped.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Resume {
+    reason: String,
+}
+
+async fn resume_payouts(State(operator): State<Arc<Operator>>, Json(ask): Json<Resume>) -> Response {
+    match operator.reconciler.resume(&ask.reason).await {
+        Ok(resumed) => Json(resumed.map(ResumedLine::of)).into_response(),
+        Err(error) => Problem::fault(&error).into_response(),
+    }
+}
+
 async fn show(State(operator): State<Arc<Operator>>) -> Response {
-    match audit(&operator.lanes).await {
+    match audit_with_bank(&operator).await {
         Ok(report) => Json(report).into_response(),
         Err(error) => Problem::fault(&error).into_response(),
     }

@@ -7,11 +7,14 @@ use florin_books::{Account, AuditReport, LaneId, Seq};
 use florin_coin::issuer::{HandOver, PayOut};
 use florin_coin::kinds::{HAND_OVER, PAY_OUT};
 use florin_money::{Amount, Currency, CurrencyCode};
-use florin_shell::house::House;
+use florin_shell::house::{ActError, House};
 use florin_store::{CommitError, StoreError};
 use serde::{Deserialize, Serialize};
 
 use crate::lanes::{BOOKS, IDENTITY, Lanes};
+use crate::operator::Operator;
+use crate::reconcile::StatementReport;
+use crate::reconcile::brake::{self, StoppedLine};
 
 /// Why an audit could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +67,12 @@ pub struct BooksReport {
     pub at_bank: String,
     /// How many records were read.
     pub records: u64,
+    /// The bank's statement beside the books; none where it was not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<StatementReport>,
+    /// Why nothing is paid out, if nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payouts_stopped: Option<StoppedLine>,
     /// Everything that does not agree.
     pub findings: Vec<String>,
 }
@@ -85,6 +94,22 @@ pub async fn audit(lanes: &Lanes) -> Result<BooksReport, AuditError> {
     tokio::task::spawn_blocking(move || audit_now(&lanes)).await.map_err(|_| AuditError::Interrupted)?
 }
 
+/// Audits both lanes, and compares them with the bank's statement. A bank that gives none is no finding.
+///
+/// # Errors
+/// As [`audit`].
+pub async fn audit_with_bank(operator: &Operator) -> Result<BooksReport, AuditError> {
+    let mut report = audit(&operator.lanes).await?;
+    let compared = operator.reconciler.compare_all().await.map_err(|error| match error {
+        ActError::Commit(e) => AuditError::Commit(e),
+        ActError::Store(e) => AuditError::Store(e),
+    })?;
+    report.findings.extend(compared.findings().iter().map(|f| format!("bank: {f}")));
+    report.statement = Some(compared);
+    report.payouts_stopped = brake::stopped(&operator.lanes.identity)?.map(StoppedLine::of);
+    Ok(report)
+}
+
 /// The same, on this thread.
 ///
 /// # Errors
@@ -96,6 +121,8 @@ pub fn audit_now(lanes: &Lanes) -> Result<BooksReport, AuditError> {
         in_circulation: String::new(),
         at_bank: String::new(),
         records: 0,
+        statement: None,
+        payouts_stopped: None,
         findings: Vec::new(),
     };
     for (house, id) in [(&lanes.identity, IDENTITY), (&lanes.books, BOOKS)] {
@@ -231,6 +258,12 @@ impl fmt::Display for BooksReport {
             writeln!(f, "  {:>6} x {:>14}  = {:>16}", c.live, c.value, c.worth)?;
         }
         writeln!(f, "  together                 = {:>16}", self.in_circulation)?;
+        if let Some(statement) = &self.statement {
+            writeln!(f, "{statement}")?;
+        }
+        if let Some(stopped) = &self.payouts_stopped {
+            writeln!(f, "{stopped}")?;
+        }
         if self.is_clean() {
             write!(f, "Audit: clean, {} records", self.records)
         } else {

@@ -17,9 +17,10 @@ use florin_parties::{Enrolment, Participant};
 use florin_shell::house::{ActError, House};
 
 use crate::lanes::BOOKS;
+use crate::reconcile::brake;
 
 /// How far the bank's news was read.
-const CURSOR: DocumentKey = DocumentKey::new(DocumentKind(0x0301), [0; 16]);
+pub(crate) const CURSOR: DocumentKey = DocumentKey::new(DocumentKind(0x0301), [0; 16]);
 /// News taken at a time.
 const NEWS_MAX: usize = 256;
 
@@ -41,6 +42,12 @@ impl BankDesk {
             capital_reference: capital_reference.to_owned(),
             silent: AtomicBool::new(false),
         }
+    }
+
+    /// Whether nothing may be paid out until a person has looked; also where that cannot be found out.
+    #[must_use]
+    pub fn pays_nothing(&self) -> bool {
+        !matches!(brake::stopped(&self.identity), Ok(None))
     }
 
     /// Hands over an order; when it was taken up, or nothing if that is not known.

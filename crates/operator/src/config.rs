@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use florin_money::{Currency, CurrencyError};
 use florin_parties::Terms;
+use florin_parties::bank::BankAccount;
 use florin_shell::service::Listen;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,8 @@ pub struct OperatorConfig {
     pub claims_wait_ms: u64,
     /// How often the bank is asked for news, in milliseconds.
     pub bank_poll_ms: u64,
+    /// How often the books are compared with the bank's statement, in milliseconds; 0 is never.
+    pub reconcile_every_ms: u64,
     /// Registrations that one address may make in an hour.
     pub registrations_per_hour: u32,
     /// Requests that one address may send in a second.
@@ -89,6 +92,7 @@ impl Default for OperatorConfig {
             claims_batch: 16,
             claims_wait_ms: 1_000,
             bank_poll_ms: 250,
+            reconcile_every_ms: 900_000,
             registrations_per_hour: 60,
             requests_per_second: 200,
             loopback_exempt: true,
@@ -103,6 +107,13 @@ impl OperatorConfig {
     /// The code is none, or an ISO 4217 code with other decimals.
     pub fn money(&self) -> Result<Currency, CurrencyError> {
         Currency::own(&self.currency, self.exponent)
+    }
+
+    /// Its account at its bank, as a statement names it.
+    #[must_use]
+    pub fn iban(&self) -> String {
+        let account = self.bank.account.parse::<BankAccount>();
+        account.map_or_else(|_| self.bank.account.clone(), |a| a.iban().to_owned())
     }
 
     /// Where it listens, with TLS if set.

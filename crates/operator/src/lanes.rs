@@ -8,7 +8,7 @@ use florin_books::{Clock, LaneId, LaneSpec, Outgoing, RegisterSpec, Timestamp};
 use florin_coin::issuer::{HandOver, PayOut, hand_over, payout};
 use florin_coin::kinds::{HAND_OVER, PAY_OUT};
 use florin_crypto::{Secret, cbor};
-use florin_parties::bank::Order;
+use florin_parties::bank::{Direction, Order};
 use florin_parties::kinds::{COPY_PARTICIPANT, SUBMIT_ORDER};
 use florin_parties::{participant, treasury};
 use florin_shell::house::{ActError, House};
@@ -104,6 +104,9 @@ impl Courier for BankCourier {
     fn carry<'a>(&'a self, effect: &'a Outgoing) -> Carrying<'a> {
         Box::pin(async move {
             let Ok(order) = cbor::decode_strict::<Order>(&effect.body) else { return Carried::Later };
+            if order.direction == Direction::Credit && self.bank.pays_nothing() {
+                return Carried::Later;
+            }
             let id = order.id;
             match self.bank.submit(order).await {
                 Some(at) => carried(self.bank.settle(&treasury::accepted_now(id, at)).await),

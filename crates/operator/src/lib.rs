@@ -11,10 +11,12 @@ pub mod lanes;
 pub mod module;
 pub mod operator;
 pub mod owed;
+pub mod reading;
+pub mod reconcile;
 mod registrations;
 pub mod routes;
 
-pub use audit::{AuditError, BooksReport, audit, audit_now};
+pub use audit::{AuditError, BooksReport, audit, audit_now, audit_with_bank};
 pub use config::{BankSettings, OperatorConfig};
 pub use init::{InitError, Sandbox, init_sandbox};
 pub use keys::{OperatorVaults, VaultPlaces};

@@ -28,6 +28,7 @@ use crate::config::OperatorConfig;
 use crate::keys::{KeysError, OperatorVaults, VaultPlaces, registers};
 use crate::lanes::{BOOKS, BankCourier, BooksCourier, IDENTITY, LaneCourier, Lanes, lane, spec};
 use crate::module::ModuleFault;
+use crate::reconcile::Reconciler;
 
 /// Why an operator cannot be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +68,7 @@ impl OperatorError {
 }
 
 /// When the keys came into use.
-const SINCE: DocumentKey = DocumentKey::new(DocumentKind(0x0302), [0; 16]);
+pub(crate) const SINCE: DocumentKey = DocumentKey::new(DocumentKind(0x0302), [0; 16]);
 /// The file in the state that says where a running operator listens.
 pub const ADDRESS_FILE: &str = "listening";
 
@@ -91,6 +92,8 @@ pub struct Operator {
     pub signed_list: Vec<u8>,
     /// Its bank.
     pub bank: Arc<BankDesk>,
+    /// Compares the books with the bank's statement.
+    pub reconciler: Arc<Reconciler>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// What it measures.
@@ -147,8 +150,10 @@ impl Operator {
         let now = clock.now();
         let since = since(&lanes.identity, now)?;
         let (list, signed_list) = vaults.publish(&config, currency, since, now)?;
-        let bank = Arc::new(BankDesk::new(lanes.identity.clone(), rail, &config.bank.capital_reference));
         let registry = Registry::new();
+        let desk = BankDesk::new(lanes.identity.clone(), Arc::clone(&rail), &config.bank.capital_reference);
+        let bank = Arc::new(desk);
+        let reconciler = Reconciler::new(lanes.identity.clone(), rail, &config.iban(), currency, &registry);
         let admin = AdminToken::read(&places.state)?;
         Ok(Arc::new(Self {
             state: places.state.clone(),
@@ -160,6 +165,7 @@ impl Operator {
             list,
             signed_list,
             bank,
+            reconciler: Arc::new(reconciler),
             clock,
             registry,
             admin,
@@ -221,8 +227,15 @@ impl Operator {
             claims_wait_ms: self.config.claims_wait_ms,
         };
         let books = BooksCourier { identity: self.lanes.identity.clone() };
+        let (reconciler, comparing) = (Arc::clone(&self.reconciler), stop.clone());
+        let compare_every = self.config.reconcile_every_ms;
         vec![
             tokio::spawn(async move { bank.keep_polling(every, &polling).await }),
+            tokio::spawn(async move {
+                if compare_every > 0 {
+                    reconciler.keep_comparing(Duration::from_millis(compare_every), &comparing).await;
+                }
+            }),
             courier(self.lanes.identity.clone(), lanes, stop),
             courier(self.lanes.identity.clone(), orders, stop),
             courier(self.lanes.books.clone(), books, stop),

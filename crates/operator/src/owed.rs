@@ -14,6 +14,8 @@ use florin_shell::house::{ActError, House};
 use florin_store::CommitError;
 use serde::{Deserialize, Serialize};
 
+use crate::reconcile::brake::{self, StoppedLine};
+
 /// What is owed to one participant.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct OwedLine {
@@ -32,10 +34,16 @@ pub struct OwedLine {
 pub struct OwedReport {
     /// One line for each participant.
     pub owed: Vec<OwedLine>,
+    /// Why nothing is paid out, if nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<StoppedLine>,
 }
 
 impl fmt::Display for OwedReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(stopped) = &self.stopped {
+            writeln!(f, "{stopped}")?;
+        }
         if self.owed.is_empty() {
             return write!(f, "nothing is owed");
         }
@@ -69,7 +77,8 @@ pub async fn owed(identity: &House, currency: Currency, pay: bool) -> Result<Owe
             owed.collect()
         })
         .map_err(ActError::Commit)?;
-    let mut report = OwedReport { owed: Vec::with_capacity(parties.len()) };
+    let stopped = brake::stopped(identity)?.map(StoppedLine::of);
+    let mut report = OwedReport { owed: Vec::with_capacity(parties.len()), stopped };
     for (party, minor) in parties {
         let amount = Amount::new(minor, currency);
         let needs = Needs {

@@ -16,6 +16,7 @@ pub mod passphrase;
 pub mod progress;
 pub mod service;
 pub mod storage;
+pub mod utc;
 pub mod vault;
 
 pub use clock::SystemClock;
