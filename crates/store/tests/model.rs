@@ -173,5 +173,5 @@ fn a_crash_at_every_write_loses_nothing_acknowledged_in_batches() {
 
 #[test]
 fn a_crash_at_every_write_loses_nothing_where_folds_follow_each_other_at_once() {
-    crash_everywhere(3, 30, 2, 2);
+    crash_everywhere(3, 30, 1, 2);
 }
