@@ -14,6 +14,7 @@ use florin_crypto::Zeroizing;
 use florin_http::{Client, ClientConfig};
 use florin_shell::clock::SystemClock;
 
+use crate::books;
 use crate::crypto;
 use crate::echo;
 use crate::error::BenchError;
@@ -22,6 +23,7 @@ use crate::machine::{Machine, cpu_of_process, cpu_of_self, disk_use, written_by}
 use crate::market::{Holder, Market};
 use crate::programs::{Programs, Running};
 use crate::report::{CoinReport, Latency, REPORT_VERSION, Window, date};
+use crate::scratch::Scratch;
 use crate::supply::{Shape, coins, price, seal};
 
 /// Payees that the payments go to in turn.
@@ -61,6 +63,8 @@ pub struct CoinOptions {
     pub coins_out: usize,
     /// The open loop.
     pub open: OpenLoop,
+    /// Live coins at which the closed loop is run again, the operator killed and started in between.
+    pub live: Vec<u64>,
     /// Where the report goes as JSON.
     pub json: Option<PathBuf>,
     /// Where state is made; it must be on the disk that is to be measured. A folder for temporary files if none.
@@ -81,6 +85,7 @@ impl CoinOptions {
             coins_in: 4,
             coins_out: 4,
             open: OpenLoop::Share(0.7),
+            live: Vec::new(),
             json: None,
             dir: None,
             command: std::env::args().collect::<Vec<_>>().join(" "),
@@ -88,33 +93,14 @@ impl CoinOptions {
     }
 }
 
-/// A folder that goes when the measurement is over.
-pub(crate) struct Scratch(pub(crate) PathBuf);
-
-impl Scratch {
-    pub(crate) fn new(parent: Option<&Path>) -> Result<Self, BenchError> {
-        let parent = parent.map_or_else(std::env::temp_dir, Path::to_path_buf);
-        let path = parent.join(format!("florin-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&path).map_err(|source| BenchError::File { path: path.clone(), source })?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What cannot be removed stays; there is nobody to tell.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// What is being measured.
-struct Stage {
-    market: Arc<Market>,
+pub(crate) struct Stage {
+    pub(crate) market: Arc<Market>,
     payees: Vec<Arc<Holder>>,
     shape: Shape,
-    operator: Running,
-    address: SocketAddr,
-    state: PathBuf,
+    pub(crate) operator: Option<Running>,
+    pub(crate) address: SocketAddr,
+    pub(crate) state: PathBuf,
     _bank: Running,
 }
 
@@ -132,7 +118,7 @@ struct Sizes {
 pub async fn coin(options: &CoinOptions, say: &(dyn Fn(&str) + Sync)) -> Result<CoinReport, BenchError> {
     let machine = Machine::this();
     let scratch = Scratch::new(options.dir.as_deref())?;
-    let stage = Stage::set(options, &scratch.0).await?;
+    let mut stage = Stage::set(options, scratch.path()).await?;
     say("calibrating");
     let items = stage.prepare(CALIBRATION).await?;
     let (_, rate, sizes) = stage.calibrate(options, items).await?;
@@ -145,10 +131,14 @@ pub async fn coin(options: &CoinOptions, say: &(dyn Fn(&str) + Sync)) -> Result<
     let load = stage.load(options, options.outstanding, Pace::Closed);
     let closed = stage.measure(load, items).await?;
     let (open, open_n) = stage.open_loop(options, closed.payments_per_s, say).await?;
-    say("cryptography and HTTP alone");
+    let scale = stage.at_scale(options, closed_n, say).await?;
+    say("cryptography, HTTP and books alone");
     let crypto = before.best(crypto::measure(&stage.shape, currency)?);
     let echo_window = options.window.min(Duration::from_secs(3));
     let echo = echo::measure(sizes.request, sizes.answer, options.outstanding, echo_window).await?;
+    let alone = scratch.path().join("alone");
+    let books_us = tokio::task::spawn_blocking(move || books::cost(&alone));
+    let books_us = books_us.await.map_err(|_| BenchError::Worker)??;
     say("audit");
     let (coins_in, coins_out) = (stage.shape.coins_in.count(), stage.shape.coins_out.count());
     let audit_clean = stage.end(options)?;
@@ -172,6 +162,8 @@ pub async fn coin(options: &CoinOptions, say: &(dyn Fn(&str) + Sync)) -> Result<
         open,
         crypto,
         echo,
+        books_us,
+        scale,
         audit_clean,
     };
     if let Some(path) = &options.json {
@@ -207,18 +199,23 @@ impl Stage {
         for _ in 0..PAYEES {
             payees.push(Arc::new(market.register().await?));
         }
-        Ok(Self { market, payees, shape, operator, address, state, _bank: bank })
+        Ok(Self { market, payees, shape, operator: Some(operator), address, state, _bank: bank })
+    }
+
+    /// The operator's number at the system.
+    fn pid(&self) -> u32 {
+        self.operator.as_ref().map_or(0, Running::pid)
     }
 
     /// Buys, changes, seals.
-    async fn prepare(&self, payments: usize) -> Result<Vec<Prepared>, BenchError> {
+    pub(crate) async fn prepare(&self, payments: usize) -> Result<Vec<Prepared>, BenchError> {
         let price = price(&self.market, &self.shape, payments)?;
         let customer = self.market.enrol("Load generator", price).await?;
         let sets = coins(&self.market, customer, &self.shape, payments).await?;
         seal(&self.market, &self.payees, sets, &self.shape.coins_out).await
     }
 
-    fn load(&self, options: &CoinOptions, connections: usize, pace: Pace) -> Load {
+    pub(crate) fn load(&self, options: &CoinOptions, connections: usize, pace: Pace) -> Load {
         let (warm_up, window) = (options.warm_up, options.window);
         Load { address: self.address, path: VALIDATION_PATH.into(), connections, pace, warm_up, window }
     }
@@ -265,11 +262,11 @@ impl Stage {
         Ok((Some(window), count))
     }
 
-    async fn measure(&self, load: Load, items: Vec<Prepared>) -> Result<Window, BenchError> {
+    pub(crate) async fn measure(&self, load: Load, items: Vec<Prepared>) -> Result<Window, BenchError> {
         let (bodies, pending) = apart(items);
         let mut usage = Vec::with_capacity(2);
         let beside = crypto::Beside::start(&self.shape, self.market.currency())?;
-        let ran = run(load.clone(), bodies, || usage.push(Usage::of(self.operator.pid(), &self.state))).await;
+        let ran = run(load.clone(), bodies, || usage.push(Usage::of(self.pid(), &self.state))).await;
         let crypto = tokio::task::spawn_blocking(|| beside.finish()).await.map_err(|_| BenchError::Worker)?;
         let ran = ran?;
         let [before, after] = usage.as_slice() else { return Err(BenchError::Worker) };
@@ -338,9 +335,8 @@ impl Stage {
     }
 
     /// Kills the operator and audits what it leaves.
-    fn end(self, options: &CoinOptions) -> Result<bool, BenchError> {
-        let killed = self.operator.kill();
-        killed.map_err(|source| BenchError::Program { program: "operator", source })?;
+    fn end(mut self, options: &CoinOptions) -> Result<bool, BenchError> {
+        self.kill()?;
         Ok(options.programs.audit(&self.state)?.success())
     }
 }
@@ -370,7 +366,7 @@ fn apart(items: Vec<Prepared>) -> (Vec<Bytes>, Vec<Zeroizing<Vec<u8>>>) {
 }
 
 /// Bytes of a window are far below 2^53, so nothing is lost.
-fn float(bytes: u64) -> f64 {
+pub(crate) fn float(bytes: u64) -> f64 {
     let high = u32::try_from(bytes >> 32).unwrap_or(u32::MAX);
     let low = u32::try_from(bytes & u64::from(u32::MAX)).unwrap_or(u32::MAX);
     f64::from(high) * 4_294_967_296.0 + f64::from(low)

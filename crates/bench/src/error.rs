@@ -9,6 +9,8 @@ use florin_http::{SendError, TlsFault};
 use florin_money::{CoinListError, MoneyError, SplitError};
 use florin_parties::DirectoryError;
 use florin_parties::asker;
+use florin_shell::vault::VaultError;
+use florin_store::{CommitError, StoreError};
 
 /// Why something could not be measured.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +121,15 @@ pub enum BenchError {
     /// Fewer coins came than were asked for.
     #[error("there are fewer coins than payments")]
     TooFewCoins,
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The books.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The operator's vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// The connection for the load failed.
     #[error("the load's connection: {0}")]
     Connection(String),

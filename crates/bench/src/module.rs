@@ -11,7 +11,7 @@ use florin_crypto::Secret;
 use florin_operator::module::{ModuleFault, ModuleMode, ModuleSettings};
 use serde::Serialize;
 
-use crate::coin::Scratch;
+use crate::scratch::Scratch;
 use crate::error::BenchError;
 
 /// What was tagged: as many bytes as a coin has.
@@ -56,8 +56,8 @@ impl fmt::Display for ModuleReport {
 /// `Program`, `Module`.
 pub fn module(settings: &ModuleSettings, window: Duration) -> Result<ModuleReport, BenchError> {
     let scratch = Scratch::new(None)?;
-    settings.create(&scratch.0)?;
-    let module = settings.open(&scratch.0, Secret::new([1; 32]))?;
+    settings.create(scratch.path())?;
+    let module = settings.open(scratch.path(), Secret::new([1; 32]))?;
     let mut lines = Vec::new();
     for threads in [1, 2] {
         // Finds or makes the epoch's key, outside the time that counts.

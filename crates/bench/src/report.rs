@@ -10,7 +10,7 @@ use crate::echo::Echo;
 use crate::machine::Machine;
 
 /// The form of the JSON.
-pub const REPORT_VERSION: u32 = 1;
+pub const REPORT_VERSION: u32 = 2;
 
 /// How long answers took, in milliseconds.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -76,6 +76,17 @@ pub struct Window {
     pub written_bytes: Option<f64>,
 }
 
+/// The closed loop with so many live coins.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Scaled {
+    /// Live coins, those of the load left out.
+    pub live: u64,
+    /// From the operator's start, after a crash, to its listening; with that many coins.
+    pub start_ms: f64,
+    /// The load.
+    pub window: Window,
+}
+
 /// What `florin bench coin` found out.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct CoinReport {
@@ -111,6 +122,10 @@ pub struct CoinReport {
     pub crypto: CryptoCost,
     /// What HTTP costs.
     pub echo: Echo,
+    /// Processor time of a payment in the books alone, in microseconds: facts, rules, two durable copies, folds.
+    pub books_us: f64,
+    /// The closed loop with more and more coins in circulation.
+    pub scale: Vec<Scaled>,
     /// Cryptographic time of a payment by the server's time for a payment (closed loop), best windows.
     pub ratio: f64,
     /// The same with the cryptography measured beside the load: both at one time, on the same busy cores.
@@ -189,6 +204,8 @@ impl fmt::Display for CoinReport {
         writeln!(f, "  tags and ids        {:>10.1} us", c.coins_us)?;
         writeln!(f, "  keys and replies    {:>10.1} us", c.replies_us)?;
         writeln!(f, "  (hashes of messages {:>10.1} us, not counted)", c.hashes_us)?;
+        self.breakdown(f)?;
+        self.circulation(f)?;
         writeln!(f, "HTTP alone (echo of the same sizes)")?;
         writeln!(f, "  requests            {:>10.0} /s", self.echo.requests_per_s)?;
         writeln!(f, "  server CPU          {:>10.1} us a request\n", self.echo.server_cpu_us)?;
@@ -201,6 +218,45 @@ impl fmt::Display for CoinReport {
             writeln!(f, "Ratio under load      {beside:>10.3}   (cryptography measured beside the load)")?;
         }
         write!(f, "Audit                 {:>10}", if self.audit_clean { "clean" } else { "NOT CLEAN" })
+    }
+}
+
+impl CoinReport {
+    /// Where the server's time for a payment goes: each part measured alone, the rest by subtraction.
+    fn breakdown(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let crypto = self.closed.crypto_beside_us.unwrap_or(self.crypto.payment_us);
+        let all = self.closed.server_cpu_us;
+        let rest = all - crypto - self.crypto.hashes_us - self.books_us - self.echo.server_cpu_us;
+        writeln!(f, "Where the server's CPU goes, closed loop")?;
+        for (what, us) in [
+            ("cryptography", crypto),
+            ("message hashes", self.crypto.hashes_us),
+            ("books and store", self.books_us),
+            ("HTTP", self.echo.server_cpu_us),
+            ("the rest", rest),
+        ] {
+            writeln!(f, "  {what:<18}  {us:>10.1} us {:>6.1} %", us / all * 100.0)?;
+        }
+        Ok(())
+    }
+
+    fn circulation(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for s in &self.scale {
+            let (w, l) = (&s.window, &s.window.latency);
+            writeln!(
+                f,
+                "With {:>9} live    {:>8.0} /s  {:>6.0} us CPU  p50 {:.1}  p99 {:.1} ms  start {:.0} ms  errors {}",
+                s.live, w.payments_per_s, w.server_cpu_us, l.p50_ms, l.p99_ms, s.start_ms, w.errors
+            )?;
+        }
+        match (self.scale.first(), self.scale.last()) {
+            (Some(few), Some(many)) if self.scale.len() > 1 => writeln!(
+                f,
+                "  the most by the fewest: {:.3} of CPU",
+                many.window.server_cpu_us / few.window.server_cpu_us
+            ),
+            _ => Ok(()),
+        }
     }
 }
 

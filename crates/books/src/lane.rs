@@ -1,6 +1,7 @@
 //! A lane: one deterministic state machine in memory. Source: books.md, "Lanes and stores".
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use florin_crypto::{Digest, cbor};
 use florin_money::CurrencyCode;
@@ -9,7 +10,7 @@ use minicbor::{Decode, Encode};
 use crate::account::{Account, RegisterId};
 use crate::holding::{Held, HoldingChange};
 use crate::ids::{EffectId, HoldingId, LaneId, Seq, Timestamp};
-use crate::overlay::Overlay;
+use crate::overlay::{Generation, Overlay};
 use crate::record::{Core, Entry, Record, link, seed_digest};
 use crate::register::{LiveSets, RegisterSpec};
 use crate::rules::{self, Rejected};
@@ -81,6 +82,39 @@ pub struct State {
 
 const FORMAT: u32 = 1;
 
+/// A lane as it stood when a fold began. Live tokens are shared with the lane; balances, holdings and outbox are copies.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    state: State,
+    written: Arc<Generation>,
+}
+
+impl Snapshot {
+    /// Everything up to here is in it.
+    #[must_use]
+    pub const fn seq(&self) -> Seq {
+        self.state.seq
+    }
+
+    /// Lane time there.
+    #[must_use]
+    pub const fn time(&self) -> Timestamp {
+        self.state.time
+    }
+
+    /// What was written since the fold before.
+    #[must_use]
+    pub fn written(&self) -> &Generation {
+        &self.written
+    }
+
+    /// The checkpoint, encoded now.
+    #[must_use]
+    pub fn checkpoint(&self) -> Vec<u8> {
+        cbor::encode(&self.state)
+    }
+}
+
 /// Why a checkpoint or a journal cannot be taken up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Damaged {
@@ -131,7 +165,7 @@ impl Lane {
         Ok(Self { spec, state, overlay })
     }
 
-    /// The checkpoint of what is applied.
+    /// The checkpoint of what is applied. A lane with many tokens takes its time: see [`Lane::begin_fold`].
     #[must_use]
     pub fn checkpoint(&self) -> Vec<u8> {
         cbor::encode(&self.state)
@@ -273,9 +307,15 @@ impl Lane {
         }
     }
 
-    /// Everything up to now is folded into the store's tables.
+    /// Begins a fold: a snapshot of everything up to now, cheap to take, to be folded while the lane goes on.
+    pub fn begin_fold(&mut self) -> Snapshot {
+        let written = self.overlay.begin_fold(self.state.seq);
+        Snapshot { state: self.state.clone(), written }
+    }
+
+    /// The fold under way is in the store's tables.
     pub fn folded(&mut self) {
-        self.overlay.folded(self.state.seq);
+        self.overlay.folded();
     }
 
     /// The last record.

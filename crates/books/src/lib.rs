@@ -24,7 +24,7 @@ pub use ids::{
     Clock, EffectId, EffectKind, ExchangeId, ExchangeKind, HoldingId, HoldingKind, Id, IdError, IdKind,
     LaneId, Party, PartyId, Seq, Timestamp, Tx, TxId,
 };
-pub use lane::{Damaged, Lane, LaneSpec};
+pub use lane::{Damaged, Lane, LaneSpec, Snapshot};
 pub use overlay::{Generation, Overlay, Written};
 pub use record::{Core, Entry, Record, link, seed_digest};
 pub use register::{Circulation, LiveSets, RegisterSpec};

@@ -38,11 +38,12 @@ impl Generation {
     }
 }
 
-/// The two latest periods: what is not folded yet, and what was folded last.
+/// The latest periods: what is written now, what is being folded, and what was folded last.
 #[derive(Clone, Default, Debug)]
 pub struct Overlay {
     current: Generation,
-    previous: Generation,
+    folding: Option<(Seq, Arc<Generation>)>,
+    previous: Arc<Generation>,
     floor: Seq,
     fold: Seq,
 }
@@ -60,22 +61,28 @@ impl Overlay {
         self.floor
     }
 
+    /// All periods, the newest first.
+    fn periods(&self) -> impl Iterator<Item = &Generation> {
+        let folding = self.folding.as_ref().map(|(_, generation)| &**generation);
+        std::iter::once(&self.current).chain(folding).chain(std::iter::once(&*self.previous))
+    }
+
     /// The latest write of a document, if it is in here.
     #[must_use]
     pub fn document(&self, key: &DocumentKey) -> Option<&Written> {
-        self.current.documents.get(key).or_else(|| self.previous.documents.get(key))
+        self.periods().find_map(|g| g.documents.get(key))
     }
 
     /// Who took a once key, if it is in here.
     #[must_use]
     pub fn once(&self, key: &OnceKey) -> Option<(Seq, Digest)> {
-        self.current.once.get(key).or_else(|| self.previous.once.get(key)).copied()
+        self.periods().find_map(|g| g.once.get(key)).copied()
     }
 
     /// Whether a mark is in here.
     #[must_use]
     pub fn is_marked(&self, kind: DocumentKind, id: [u8; 16]) -> bool {
-        self.current.marks.contains_key(&(kind, id)) || self.previous.marks.contains_key(&(kind, id))
+        self.periods().any(|g| g.marks.contains_key(&(kind, id)))
     }
 
     /// Takes in a record.
@@ -83,16 +90,33 @@ impl Overlay {
         self.current.absorb(core);
     }
 
-    /// What is not folded yet.
-    #[must_use]
-    pub const fn unfolded(&self) -> &Generation {
-        &self.current
+    /// The latest writes of documents of a kind that are not folded yet, the older period first.
+    pub fn unfolded(&self, kind: DocumentKind) -> impl Iterator<Item = (&DocumentKey, &Written)> {
+        let folding = self.folding.iter().map(|(_, generation)| &**generation);
+        let both = folding.chain(std::iter::once(&self.current));
+        both.flat_map(|g| g.documents.iter()).filter(move |(key, _)| key.kind == kind)
     }
 
-    /// Everything up to `seq` is folded now: the current period becomes the previous one.
-    pub fn folded(&mut self, seq: Seq) {
-        self.previous = std::mem::take(&mut self.current);
-        self.floor = self.fold;
-        self.fold = seq;
+    /// What is being folded.
+    #[must_use]
+    pub fn folding(&self) -> Option<&Arc<Generation>> {
+        self.folding.as_ref().map(|(_, generation)| generation)
+    }
+
+    /// Everything up to `seq` begins to be folded: what is written from now on belongs to the next period. Where a fold is
+    /// under way already, that one goes on.
+    pub fn begin_fold(&mut self, seq: Seq) -> Arc<Generation> {
+        let (_, generation) =
+            self.folding.get_or_insert_with(|| (seq, Arc::new(std::mem::take(&mut self.current))));
+        Arc::clone(generation)
+    }
+
+    /// The fold under way is in the store's tables now: its period becomes the previous one.
+    pub fn folded(&mut self) {
+        if let Some((seq, generation)) = self.folding.take() {
+            self.previous = generation;
+            self.floor = self.fold;
+            self.fold = seq;
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! `Bits` registers: numbered tokens of a denomination, one bit each. Source: books.md, "Coins are numbered".
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use florin_money::Denominations;
 use minicbor::{Decode, Encode};
@@ -22,12 +23,13 @@ pub struct RegisterSpec {
 
 /// The live tokens of one (epoch, denomination).
 ///
-/// A chunk holds 4,096 tokens in 512 bytes; a chunk whose tokens are all spent costs one pointer.
+/// A chunk holds 4,096 tokens in 512 bytes; a chunk whose tokens are all spent costs one pointer. Chunks are shared with
+/// snapshots and copied when they are first written after one.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 struct LiveSet {
     next: u64,
     live: u64,
-    chunks: Vec<Option<Box<[u64; WORDS]>>>,
+    chunks: Vec<Option<Arc<[u64; WORDS]>>>,
 }
 
 impl LiveSet {
@@ -52,13 +54,15 @@ impl LiveSet {
         let past = u64::try_from(chunk).unwrap_or(u64::MAX).saturating_add(1).saturating_mul(CHUNK_BITS);
         let full = past <= self.next;
         let Some(slot) = self.chunks.get_mut(chunk) else { return false };
-        let Some(w) = slot.as_mut().and_then(|words| words.get_mut(word)) else { return false };
-        if *w & bit == 0 {
+        let Some(words) = slot.as_mut().filter(|words| words.get(word).is_some_and(|w| w & bit != 0)) else {
             return false;
+        };
+        let words = Arc::make_mut(words);
+        if let Some(w) = words.get_mut(word) {
+            *w &= !bit;
         }
-        *w &= !bit;
         self.live = self.live.saturating_sub(1);
-        if full && *w == 0 && slot.as_ref().is_some_and(|words| words.iter().all(|w| *w == 0)) {
+        if full && words.iter().all(|w| *w == 0) {
             *slot = None;
         }
         true
@@ -72,7 +76,7 @@ impl LiveSet {
                 self.chunks.push(None);
             }
             if let Some(slot) = self.chunks.get_mut(chunk) {
-                let words = slot.get_or_insert_with(|| Box::new([0; WORDS]));
+                let words = Arc::make_mut(slot.get_or_insert_with(|| Arc::new([0; WORDS])));
                 if let Some(w) = words.get_mut(word) {
                     *w |= bit;
                 }
@@ -211,7 +215,7 @@ impl<'b, C> Decode<'b, C> for LiveSets {
                 let index = usize::try_from(d.u64()?).map_err(|_| wrong())?;
                 let bytes = d.bytes()?;
                 let slot = set.chunks.get_mut(index).ok_or_else(wrong)?;
-                let mut words = Box::new([0u64; WORDS]);
+                let mut words = [0u64; WORDS];
                 if bytes.len() != WORDS.saturating_mul(8) {
                     return Err(wrong());
                 }
@@ -219,7 +223,7 @@ impl<'b, C> Decode<'b, C> for LiveSets {
                     *w = u64::from_be_bytes(b.try_into().map_err(|_| wrong())?);
                     set.live = set.live.saturating_add(u64::from(w.count_ones()));
                 }
-                *slot = Some(words);
+                *slot = Some(Arc::new(words));
             }
             sets.insert(key, set);
         }
@@ -246,6 +250,28 @@ mod tests {
         assert!(!sets.consume(&number(4999)));
         assert!(!sets.consume(&number(5001)));
         assert_eq!(sets.circulation().map(|c| c.live).collect::<Vec<_>>(), [5000]);
+    }
+
+    #[test]
+    fn a_snapshot_stays_what_it_was() {
+        let mut sets = LiveSets::default();
+        sets.create(Epoch(1), DenominationId(2), 5000);
+        let before = sets.clone();
+        let bytes = minicbor::to_vec(&before).unwrap();
+        assert!((0..4097).all(|c| sets.consume(&number(c))));
+        sets.create(Epoch(1), DenominationId(2), 1);
+        assert_eq!(minicbor::to_vec(&before).unwrap(), bytes);
+        assert!(before.is_live(&number(0)) && !sets.is_live(&number(0)));
+        // What was not written since is one and the same.
+        let mut next = sets.clone();
+        next.consume(&number(4999));
+        let first = |s: &LiveSets| s.sets.values().next().unwrap().chunks.clone();
+        assert!(
+            first(&next)[0].is_none()
+                && !Arc::ptr_eq(first(&next)[1].as_ref().unwrap(), first(&sets)[1].as_ref().unwrap())
+        );
+        let same = sets.clone();
+        assert!(Arc::ptr_eq(first(&same)[1].as_ref().unwrap(), first(&sets)[1].as_ref().unwrap()));
     }
 
     #[test]

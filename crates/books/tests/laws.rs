@@ -123,6 +123,42 @@ fn a_token_is_spent_once_and_not_twice_in_one_transition() {
     assert_eq!(refused(&mut lane, elsewhere), Rejected::NotLive { tokens: vec![0] });
 }
 
+fn fold(lane: &mut Lane) {
+    lane.begin_fold();
+    lane.folded();
+}
+
+#[test]
+fn a_fold_under_way_hides_nothing() {
+    let mut lane = furnished();
+    let write = |n: u64, lane: &Lane, value: u8| {
+        let mut t = empty(n, lane);
+        t.write(key(1), vec![value]);
+        t.once.push(once(n));
+        t
+    };
+    lane.apply(write(20, &lane, 1), Timestamp(0)).unwrap();
+    let (begun, at) = (lane.begin_fold(), lane.seq());
+    let (checkpoint, floor) = (lane.checkpoint(), lane.overlay().floor());
+    lane.apply(write(21, &lane, 2), Timestamp(0)).unwrap();
+    // The snapshot is of the moment at which it was taken, also where another one is asked for meanwhile.
+    assert_eq!((begun.seq(), begun.checkpoint()), (at, checkpoint));
+    lane.begin_fold();
+    assert_eq!(begun.written().documents[&key(1)].1.as_deref(), Some(&[1][..]));
+    assert_eq!(lane.overlay().document(&key(1)).unwrap().1.as_deref(), Some(&[2][..]));
+    let unfolded: Vec<_> = lane.overlay().unfolded(key(1).kind).filter(|(k, _)| **k == key(1)).collect();
+    assert_eq!(unfolded.iter().map(|(_, w)| w.0).collect::<Vec<_>>(), [at, Seq(at.0 + 1)]);
+    assert_eq!(lane.overlay().floor(), floor);
+    lane.folded();
+    // Whoever read before the fold began can still be judged: what was folded stays for one period more.
+    let once_again = |n| Transition { as_of: at, ..write(n, &lane, 3) };
+    assert_eq!(lane.clone().apply(once_again(20), Timestamp(0)), Err(Rejected::Repeated { seq: at }));
+    fold(&mut lane);
+    assert_eq!(lane.overlay().floor(), at);
+    lane.folded();
+    assert_eq!(lane.overlay().floor(), at, "without a fold under way nothing is folded");
+}
+
 #[test]
 fn a_once_key_is_taken_once_for_ever() {
     let mut lane = furnished();
@@ -131,11 +167,11 @@ fn a_once_key_is_taken_once_for_ever() {
     assert_eq!(refused(&mut lane, same.clone()), Rejected::Repeated { seq: Seq(1) });
     let other = Transition { cause: cause(77), ..same.clone() };
     assert_eq!(refused(&mut lane, other.clone()), Rejected::IdReused { seq: Seq(1) });
-    lane.folded();
+    fold(&mut lane);
     assert_eq!(refused(&mut lane, same.clone()), Rejected::Repeated { seq: Seq(1) });
     // Folded twice, it is in the store's tables only: whoever read before that must read again.
     lane.apply(empty(5, &lane), Timestamp(0)).unwrap();
-    lane.folded();
+    fold(&mut lane);
     let old = Transition { as_of: Seq(4), ..other };
     assert_eq!(refused(&mut lane, old), Rejected::Stale);
 }
@@ -155,10 +191,10 @@ fn a_document_that_moved_on_is_read_again() {
     let mut reader = Transition::new(cause(3), at);
     reader.requires.push(Condition::Unchanged(key(1)));
     assert_eq!(refused(&mut lane, reader.clone()), Rejected::Moved { key: key(1) });
-    lane.folded();
+    fold(&mut lane);
     assert_eq!(refused(&mut lane, write(4, at)), Rejected::Moved { key: key(1) });
     lane.apply(empty(5, &lane), Timestamp(0)).unwrap();
-    lane.folded();
+    fold(&mut lane);
     assert_eq!(refused(&mut lane, write(6, at)), Rejected::Stale);
     reader.as_of = at;
     assert_eq!(refused(&mut lane, reader), Rejected::Stale);

@@ -124,8 +124,9 @@ proptest! {
                     }
                     entries.push(entry);
                     if entries.len().is_multiple_of(fold) {
+                        // A fold takes as long as it is until the next one.
                         lane.folded();
-                        checkpoint = (entries.len(), lane.checkpoint());
+                        checkpoint = (entries.len(), lane.begin_fold().checkpoint());
                     }
                 }
                 Err(_) => prop_assert_eq!(lane.checkpoint(), before),

@@ -68,6 +68,13 @@ pub fn cause(rail: &str, step: &str, body: &[u8]) -> Digest {
     digest("florin/v1/cause", &[rail.as_bytes(), step.as_bytes(), body])
 }
 
+/// The same for a request whose transcript hash is known already, which covers its bytes: they are hashed once. A step
+/// always uses one of the two.
+#[must_use]
+pub fn cause_of(rail: &str, step: &str, th: &Digest) -> Digest {
+    digest("florin/v1/cause-of-transcript", &[rail.as_bytes(), step.as_bytes(), th.as_ref()])
+}
+
 /// `th`: the hash of what two parties have exchanged so far in a run. Source: G3.
 #[must_use]
 pub fn transcript(rail: &str, messages: &[&[u8]]) -> Digest {

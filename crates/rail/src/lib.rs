@@ -6,6 +6,6 @@ pub mod labels;
 pub mod refusal;
 mod step;
 
-pub use labels::{Context, cause, hpke_info, label, transcript};
+pub use labels::{Context, cause, cause_of, hpke_info, label, transcript};
 pub use refusal::{Blame, Class, Refusal};
 pub use step::{Decision, Moment, Step, StepName};

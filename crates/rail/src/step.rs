@@ -2,6 +2,7 @@
 //! them. Source: architecture.md, "The one flow"; books.md, "Deciding".
 
 use florin_books::{Facts, Needs, Record, Rejected, Timestamp, Transition};
+use florin_crypto::Digest;
 use florin_crypto::entropy::Entropy;
 
 use crate::refusal::Refusal;
@@ -49,6 +50,11 @@ pub trait Step: Send + Sync {
     /// # Errors
     /// Before the asker is known every failure is `bad-request` (G9).
     fn open(&self, body: &[u8], now: Timestamp) -> Result<Self::Opened, Refusal>;
+
+    /// `th` of the request, where opening it has hashed its bytes: the cause is then made from that.
+    fn transcript(&self, _opened: &Self::Opened) -> Option<Digest> {
+        None
+    }
 
     /// What to read.
     fn needs(&self, opened: &Self::Opened) -> Needs;

@@ -8,7 +8,7 @@ use florin_crypto::Entropy;
 use florin_rail::common::{
     ASK_STATUS, BAD_REQUEST, FAULT, OUTCOME_OPEN, OVERLOADED, REQUEST_ID_REUSED, STORAGE_FULL,
 };
-use florin_rail::{Decision, Moment, Refusal, Step, cause};
+use florin_rail::{Decision, Moment, Refusal, Step, cause, cause_of};
 use florin_store::{Books, CommitError, StoreError};
 use tokio::sync::oneshot;
 
@@ -43,7 +43,10 @@ impl House {
     pub async fn serve<S: Step>(&self, step: &S, body: &[u8]) -> Result<Vec<u8>, Refusal> {
         let name = step.name();
         let opened = step.open(body, self.clock.now())?;
-        let cause = cause(name.rail, name.step, body);
+        let cause = match step.transcript(&opened) {
+            Some(th) => cause_of(name.rail, name.step, &th),
+            None => cause(name.rail, name.step, body),
+        };
         let needs = step.needs(&opened);
         for _ in 0..TRIES_MAX {
             let facts = self.books.load(&needs).map_err(|e| store_refusal(&e))?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use florin_books::{DocumentKey, DocumentKind, Entry, Facts, LaneId, Needs, OnceKey, Record, Seq, Timestamp};
+use florin_books::{DocumentKey, DocumentKind, Entry, Facts, LaneId, Needs, Record, Seq, Snapshot};
 use florin_crypto::Digest;
 
 /// Who writes now: an older owner is fenced off.
@@ -19,7 +19,7 @@ pub struct OwnerId(pub [u8; 16]);
 pub struct Recovered {
     /// The right to append.
     pub fence: Fence,
-    /// The last folded checkpoint.
+    /// The checkpoint of the last fold that is whole.
     pub checkpoint: Option<Vec<u8>>,
     /// The last record that is stored; those after the checkpoint are taken up with [`Reads::read`].
     pub last: Seq,
@@ -34,23 +34,6 @@ pub type FoldedDocument = (DocumentKey, Seq, Option<Arc<[u8]>>);
 
 /// A document as it is stored: its version and its content.
 pub type StoredDocument = (DocumentKey, Seq, Arc<[u8]>);
-
-/// A snapshot of a finished batch, to be folded into the store's tables.
-#[derive(Clone, Debug)]
-pub struct Folded {
-    /// Everything up to here is in it.
-    pub seq: Seq,
-    /// Lane time; marks that ended before it may go.
-    pub time: Timestamp,
-    /// The lane's checkpoint at that record.
-    pub checkpoint: Vec<u8>,
-    /// Documents written since the last fold: version, and content unless removed.
-    pub documents: Vec<FoldedDocument>,
-    /// Once keys taken since the last fold.
-    pub once: Vec<(OnceKey, Seq)>,
-    /// Marks set since the last fold.
-    pub marks: Vec<(DocumentKind, [u8; 16], Timestamp)>,
-}
 
 /// What a store can answer with.
 #[derive(Debug, thiserror::Error)]
@@ -110,24 +93,35 @@ pub trait Log: Send {
     /// `Full`, `Fatal`.
     fn has_room(&mut self) -> Result<(), StoreError>;
 
-    /// Makes a batch durable, in every copy, and folds in what is given. When it returns, it is on the disk. A batch
-    /// without entries only folds. After any error the caller stops: whether the batch is stored is found out at the
-    /// next start.
+    /// Makes a batch durable, in every copy, and with it a part of the fold under way, so much as its pace asks for. When
+    /// it returns, both are on the disk; it gives the sequence of the fold that is whole now. After any error the caller
+    /// stops: whether the batch is stored is found out at the next start.
     ///
     /// # Errors
     /// `Fenced`, `Unknown`, `Fatal`.
-    fn append(
-        &mut self,
-        fence: Fence,
-        first: Seq,
-        entries: &[Entry],
-        fold: Option<&Folded>,
-    ) -> Result<(), StoreError>;
+    fn append(&mut self, fence: Fence, first: Seq, entries: &[Entry]) -> Result<Option<Seq>, StoreError>;
+
+    /// Begins to fold in a snapshot of what is stored: to be whole `within` so many records from now. It returns at once;
+    /// what takes time happens on another thread. One fold at a time.
+    ///
+    /// A fold that is never finished harms nothing: the tables then hold rows that are newer than the checkpoint, and
+    /// every one of them is also in the records after it.
+    ///
+    /// # Errors
+    /// `Fenced`, `Unknown`, `Fatal`.
+    fn begin_fold(&mut self, fence: Fence, snapshot: Snapshot, within: u64) -> Result<(), StoreError>;
+
+    /// Goes on with the fold under way without a batch: by a small part, as far as it is ready, or by all that is left.
+    /// Gives its sequence when it is whole.
+    ///
+    /// # Errors
+    /// As for `append`.
+    fn fold(&mut self, fence: Fence, all: bool) -> Result<Option<Seq>, StoreError>;
 }
 
 /// Any thread, also while an append is in fsync. Sees what is folded, and the records.
 pub trait Reads: Send + Sync {
-    /// Loads what is folded of the things named; `as_of` is the last folded record.
+    /// Loads what is folded of the things named. `as_of` says nothing: only the caller knows what is not folded.
     ///
     /// # Errors
     /// `Retry`, `Damaged`, `Fatal`.

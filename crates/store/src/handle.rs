@@ -22,8 +22,10 @@ use crate::writer::{Job, Reply, Shared, Writer};
 pub struct Options {
     /// At most so many transitions in one batch.
     pub batch_max: usize,
-    /// Fold after so many records.
+    /// Fold after so many records. A fold goes in with the commits that follow and is whole after about half as many.
     pub fold_every: u64,
+    /// A fold under way goes on by itself when nothing has come for so long.
+    pub fold_idle: Duration,
     /// At most so many transitions wait; more are refused as `Overloaded`.
     pub queue_max: usize,
     /// So many of the latest records stay in memory.
@@ -32,7 +34,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { batch_max: 512, fold_every: 4096, queue_max: 8192, recent_max: 4096 }
+        Self { batch_max: 512, fold_every: 4096, fold_idle: FOLD_IDLE, queue_max: 8192, recent_max: 4096 }
     }
 }
 
@@ -96,6 +98,8 @@ impl Inner {
 /// How often a reader asks again while a batch is on its way to the disk, and how long it waits between.
 const LOAD_TRIES: u32 = 20_000;
 const LOAD_PAUSE: Duration = Duration::from_micros(250);
+/// Short, so that an idle operator's fold is whole within a second; long enough not to get between two commits.
+const FOLD_IDLE: Duration = Duration::from_millis(2);
 /// How many records the audit takes at a time.
 const AUDIT_CHUNK: usize = 4096;
 /// How many such chunks may wait to be redone.
@@ -164,6 +168,8 @@ impl Books {
             if rest.documents.is_empty() && rest.once.is_empty() && rest.marks.is_empty() {
                 return Ok(facts);
             }
+            // The epoch before the tables: what is read in it may be kept only while it lasts.
+            let epoch = self.inner.shared.cache.epoch();
             let folded = self.inner.reads.load(&rest)?;
             let durable = self.durable();
             let ahead = folded.documents.values().map(|d| d.version).chain(folded.once.values().copied());
@@ -172,6 +178,7 @@ impl Books {
                 thread::sleep(LOAD_PAUSE);
                 continue;
             }
+            self.inner.shared.cache.keep(epoch, folded.documents.iter());
             facts.documents.extend(folded.documents);
             facts.once.extend(folded.once);
             facts.marked.extend(folded.marked);
@@ -192,7 +199,10 @@ impl Books {
                     facts.documents.insert(*key, document);
                 }
                 Some((_, None)) => {}
-                None => rest.documents.push(*key),
+                None => match self.inner.shared.cache.get(key) {
+                    Some(document) => drop(facts.documents.insert(*key, document)),
+                    None => rest.documents.push(*key),
+                },
             }
         }
         for key in &needs.once {
@@ -219,7 +229,7 @@ impl Books {
         // The overlay first: what is folded in between is then newer, and the newer version counts.
         let unfolded: Vec<FoldedDocument> = {
             let view = self.inner.shared.published.read();
-            let written = view.overlay.unfolded().documents.iter().filter(|(key, _)| key.kind == kind);
+            let written = view.overlay.unfolded(kind);
             written.map(|(key, (seq, value))| (*key, *seq, value.clone())).collect()
         };
         let mut found: BTreeMap<DocumentKey, Written> = BTreeMap::new();

@@ -1,20 +1,22 @@
 //! The memory store: a simulated disk with seeded faults, for tests, simulation and model checking.
 //! Source: books.md, "Lanes and stores" (lost, torn and unsynced writes, errors, fencing).
 //!
-//! Two append-only files: the journal (a frame for each batch) and the folds (a frame for each fold). A frame reaches
-//! the disk in several writes and a sync; a crash keeps what was synced and, by the seed, any part of the rest.
+//! Two append-only files: the journal (a frame for each batch) and the folds (a frame for each part of a fold). A frame
+//! reaches the disk in several writes and a sync; a crash keeps what was synced and, by the seed, any part of the rest.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use florin_books::{
-    Document, DocumentKey, DocumentKind, Entry, Facts, LaneId, Needs, OnceKey, Record, Seq, Timestamp,
+    Document, DocumentKey, DocumentKind, Entry, Facts, LaneId, Needs, OnceKey, Record, Seq, Snapshot,
+    Timestamp,
 };
 use florin_crypto::{Digest, digest};
 use minicbor::{Decode, Encode};
 
-use crate::contract::{Fence, Folded, Log, OwnerId, Reads, Recovered, StoreError, StoredDocument};
+use crate::contract::{Fence, Log, OwnerId, Reads, Recovered, StoreError, StoredDocument};
+use crate::fold::{Folded, Pace};
 
 /// What happens at a write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +47,7 @@ struct Disk {
     fence: u64,
     lane: Option<LaneId>,
     tables: Tables,
+    folding: Option<Folding>,
 }
 
 /// What a reader sees: exactly what the files hold.
@@ -80,49 +83,66 @@ struct BatchFrame {
     records: Vec<Record>,
 }
 
+/// A part of a fold: some rows, or its end.
 #[derive(Encode, Decode)]
 #[cbor(array)]
 struct FoldFrame {
     #[n(0)]
     seq: Seq,
     #[n(1)]
-    time: Timestamp,
-    #[cbor(n(2), with = "minicbor::bytes")]
-    checkpoint: Vec<u8>,
-    #[n(3)]
-    documents: Vec<DocumentFrame>,
-    #[n(4)]
-    once: Vec<(OnceKey, Seq)>,
-    #[n(5)]
-    marks: Vec<(DocumentKind, minicbor::bytes::ByteArray<16>, Timestamp)>,
+    rows: Vec<FoldRow>,
 }
 
-#[derive(Encode, Decode)]
-#[cbor(array)]
-struct DocumentFrame {
+#[derive(Clone, Encode, Decode)]
+#[cbor(flat)]
+enum FoldRow {
     #[n(0)]
-    key: DocumentKey,
+    Document(
+        #[n(0)] DocumentKey,
+        #[n(1)] Seq,
+        #[cbor(n(2), with = "florin_books::codec::optional_bytes")] Option<Vec<u8>>,
+    ),
     #[n(1)]
-    seq: Seq,
-    #[cbor(n(2), with = "florin_books::codec::optional_bytes")]
-    value: Option<Vec<u8>>,
+    Once(#[n(0)] OnceKey, #[n(1)] Seq),
+    #[n(2)]
+    Mark(#[n(0)] DocumentKind, #[n(1)] minicbor::bytes::ByteArray<16>, #[n(2)] Timestamp),
+    /// Marks that ended before this go.
+    #[n(3)]
+    Ended(#[n(0)] Timestamp),
+    /// With it the fold is whole.
+    #[n(4)]
+    Checkpoint(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
 }
 
-impl FoldFrame {
-    fn of(fold: &Folded) -> Self {
-        let documents = fold.documents.iter().map(|(key, seq, value)| DocumentFrame {
-            key: *key,
-            seq: *seq,
-            value: value.as_deref().map(<[u8]>::to_vec),
-        });
-        Self {
-            seq: fold.seq,
-            time: fold.time,
-            checkpoint: fold.checkpoint.clone(),
-            documents: documents.collect(),
-            once: fold.once.clone(),
-            marks: fold.marks.iter().map(|(k, id, until)| (*k, (*id).into(), *until)).collect(),
-        }
+/// The fold under way.
+struct Folding {
+    seq: Seq,
+    pace: Pace,
+    rows: Vec<FoldRow>,
+    /// How many of the rows are in.
+    done: usize,
+}
+
+/// Rows that an idle lane folds at once.
+const ROWS_IDLE: usize = 4;
+
+impl Folding {
+    fn of(snapshot: &Snapshot, within: u64) -> Self {
+        let folded = Folded::of(snapshot);
+        let documents = folded
+            .documents
+            .into_iter()
+            .map(|(key, at, value)| FoldRow::Document(key, at, value.as_deref().map(<[u8]>::to_vec)));
+        let once = folded.once.into_iter().map(|(key, at)| FoldRow::Once(key, at));
+        let marks = folded.marks.into_iter().map(|(kind, id, until)| FoldRow::Mark(kind, id.into(), until));
+        let end = [FoldRow::Ended(snapshot.time()), FoldRow::Checkpoint(snapshot.checkpoint())];
+        let rows = documents.chain(once).chain(marks).chain(end).collect();
+        Self { seq: snapshot.seq(), pace: Pace::new(snapshot.seq(), within), rows, done: 0 }
+    }
+
+    fn due(&self, last: Seq) -> usize {
+        let total = u64::try_from(self.rows.len()).unwrap_or(u64::MAX);
+        usize::try_from(self.pace.due(total, last)).unwrap_or(usize::MAX)
     }
 }
 
@@ -137,16 +157,18 @@ impl Tables {
     }
 
     fn take_fold(&mut self, frame: FoldFrame) {
-        for d in frame.documents {
-            match d.value {
-                Some(value) => drop(self.documents.insert(d.key, (d.seq, value.into()))),
-                None => drop(self.documents.remove(&d.key)),
+        for row in frame.rows {
+            match row {
+                FoldRow::Document(key, at, Some(value)) => {
+                    self.documents.insert(key, (at, value.into()));
+                }
+                FoldRow::Document(key, _, None) => drop(self.documents.remove(&key)),
+                FoldRow::Once(key, at) => drop(self.once.insert(key, at)),
+                FoldRow::Mark(kind, id, until) => drop(self.marks.insert((kind, id.into()), until)),
+                FoldRow::Ended(time) => self.marks.retain(|_, until| *until >= time),
+                FoldRow::Checkpoint(bytes) => self.checkpoint = Some((frame.seq, bytes)),
             }
         }
-        self.once.extend(frame.once);
-        self.marks.extend(frame.marks.into_iter().map(|(k, id, until)| ((k, id.into()), until)));
-        self.marks.retain(|_, until| *until >= frame.time);
-        self.checkpoint = Some((frame.seq, frame.checkpoint));
     }
 
     fn last(&self) -> Seq {
@@ -231,7 +253,7 @@ impl Disk {
         Ok(())
     }
 
-    fn append(&mut self, first: Seq, entries: &[Entry], fold: Option<&Folded>) -> Result<(), StoreError> {
+    fn append(&mut self, first: Seq, entries: &[Entry]) -> Result<Option<Seq>, StoreError> {
         self.check_up()?;
         if first != self.tables.last().next() {
             return Err(Self::fatal("the batch does not follow"));
@@ -242,12 +264,29 @@ impl Disk {
             self.write(|d| &mut d.journal, &frame(&florin_crypto::encode(&batch)))?;
             self.tables.take_batch(batch);
         }
-        if let Some(fold) = fold {
-            let fold = FoldFrame::of(fold);
-            self.write(|d| &mut d.folds, &frame(&florin_crypto::encode(&fold)))?;
-            self.tables.take_fold(fold);
+        let due = self.folding.as_ref().map_or(0, |f| f.due(self.tables.last()));
+        self.fold(due)
+    }
+
+    /// Folds until so many rows are in.
+    fn fold(&mut self, due: usize) -> Result<Option<Seq>, StoreError> {
+        self.check_up()?;
+        let Some(folding) = &self.folding else { return Ok(None) };
+        let (seq, due) = (folding.seq, due.min(folding.rows.len()));
+        let rows = folding.rows.get(folding.done..due).unwrap_or_default().to_vec();
+        if rows.is_empty() {
+            return Ok(None);
         }
-        Ok(())
+        let part = FoldFrame { seq, rows };
+        self.write(|d| &mut d.folds, &frame(&florin_crypto::encode(&part)))?;
+        self.tables.take_fold(part);
+        let whole = self.folding.as_ref().is_some_and(|f| due == f.rows.len());
+        if whole {
+            self.folding = None;
+        } else if let Some(folding) = &mut self.folding {
+            folding.done = due;
+        }
+        Ok(whole.then_some(seq))
     }
 
     /// Reads the files from the beginning and cuts off what is not whole.
@@ -343,6 +382,12 @@ impl MemoryStore {
     fn lock(&self) -> MutexGuard<'_, Disk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The disk, for who still owns it.
+    fn owned(&self, fence: Fence) -> Result<MutexGuard<'_, Disk>, StoreError> {
+        let disk = self.lock();
+        if fence.0 == disk.fence { Ok(disk) } else { Err(StoreError::Fenced) }
+    }
 }
 
 fn fatal(file: &Path, error: &std::io::Error) -> StoreError {
@@ -357,6 +402,7 @@ impl Log for MemoryStore {
             return Err(StoreError::Foreign { file: "memory".into(), why: "another lane" });
         }
         disk.lane = Some(lane);
+        disk.folding = None;
         disk.fence = disk.fence.saturating_add(1);
         Ok(Recovered {
             fence: Fence(disk.fence),
@@ -373,18 +419,19 @@ impl Log for MemoryStore {
         if disk.full { Err(StoreError::Full) } else { Ok(()) }
     }
 
-    fn append(
-        &mut self,
-        fence: Fence,
-        first: Seq,
-        entries: &[Entry],
-        fold: Option<&Folded>,
-    ) -> Result<(), StoreError> {
-        let mut disk = self.lock();
-        if fence.0 != disk.fence {
-            return Err(StoreError::Fenced);
-        }
-        disk.append(first, entries, fold)
+    fn append(&mut self, fence: Fence, first: Seq, entries: &[Entry]) -> Result<Option<Seq>, StoreError> {
+        self.owned(fence)?.append(first, entries)
+    }
+
+    fn begin_fold(&mut self, fence: Fence, snapshot: Snapshot, within: u64) -> Result<(), StoreError> {
+        self.owned(fence)?.folding = Some(Folding::of(&snapshot, within));
+        Ok(())
+    }
+
+    fn fold(&mut self, fence: Fence, all: bool) -> Result<Option<Seq>, StoreError> {
+        let mut disk = self.owned(fence)?;
+        let done = disk.folding.as_ref().map_or(0, |f| f.done);
+        disk.fold(if all { usize::MAX } else { done.saturating_add(ROWS_IDLE) })
     }
 }
 
@@ -393,14 +440,18 @@ impl Reads for MemoryStore {
         let disk = self.lock();
         disk.check_up()?;
         let tables = &disk.tables;
-        let as_of = tables.checkpoint.as_ref().map_or(Seq(0), |(seq, _)| *seq);
         let documents = needs.documents.iter().filter_map(|key| {
             let (version, value) = tables.documents.get(key)?;
             Some((*key, Document { version: *version, value: Arc::clone(value) }))
         });
         let marked = needs.marks.iter().filter(|m| tables.marks.contains_key(&(m.kind, m.id))).map(|m| m.id);
         let once = needs.once.iter().filter_map(|k| Some((*k, *tables.once.get(k)?)));
-        Ok(Facts { as_of, documents: documents.collect(), once: once.collect(), marked: marked.collect() })
+        Ok(Facts {
+            documents: documents.collect(),
+            once: once.collect(),
+            marked: marked.collect(),
+            ..Facts::default()
+        })
     }
 
     fn scan(&self, kind: DocumentKind) -> Result<Vec<StoredDocument>, StoreError> {

@@ -10,7 +10,7 @@ use florin_books::{Overlay, Record, Seq};
 pub(crate) struct View {
     /// The last durable record.
     pub(crate) durable: Seq,
-    /// What was written since the fold before last.
+    /// What was written since the fold before the last whole one.
     pub(crate) overlay: Overlay,
     recent: VecDeque<Arc<Record>>,
     recent_max: usize,
@@ -51,21 +51,28 @@ impl Published {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A batch is durable; `folded` if everything up to its end is in the store's tables as well.
-    pub(crate) fn publish(&self, records: &[Arc<Record>], folded: Option<Seq>) {
+    /// A batch is durable; `folded` if with it the fold under way is whole in the store's tables.
+    pub(crate) fn publish(&self, records: &[Arc<Record>], folded: bool) {
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
         for record in records {
             view.overlay.absorb(&record.core);
             view.durable = record.core.seq;
             view.remember(Arc::clone(record));
         }
-        if let Some(seq) = folded {
-            view.overlay.folded(seq);
+        if folded {
+            view.overlay.folded();
         }
         let durable = view.durable;
         drop(view);
         *self.lock_moved() = durable;
         self.wake.notify_all();
+    }
+
+    /// Everything published so far begins to be folded.
+    pub(crate) fn begin_fold(&self) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        let durable = view.durable;
+        view.overlay.begin_fold(durable);
     }
 
     /// Waits until a record after `since` is durable, or the time is over; gives the last durable record.

@@ -2,12 +2,14 @@
 //! only then answers. Source: books.md, "Lanes and stores" and "The rules every commit obeys".
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use florin_books::{Clock, Effect, Entry, Lane, LaneSpec, Record, Seq, Transition};
 
-use crate::contract::{Fence, Folded, Log, OwnerId, Reads, StoreError};
+use crate::cache::Cache;
+use crate::contract::{Fence, Log, OwnerId, Reads, StoreError};
 use crate::handle::{Answer, CommitError, Options};
 use crate::publish::Published;
 
@@ -50,6 +52,7 @@ pub(crate) enum Job {
 /// What handle and writer share.
 pub(crate) struct Shared {
     pub(crate) published: Published,
+    pub(crate) cache: Cache,
     pub(crate) failed: AtomicBool,
     pub(crate) stopped: AtomicBool,
     pub(crate) listeners: Listeners,
@@ -64,8 +67,15 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     batch_max: usize,
     fold_every: u64,
-    folded_at: Seq,
+    fold_idle: Duration,
+    /// Where the last fold began.
+    fold_begun: Seq,
 }
+
+/// Before a start has redone so many times `fold_every` records it does not fold: what a crash leaves is less.
+const TAIL_AT_START: u64 = 4;
+/// A fold that is not whole when the next one is due so many times over is finished at once: memory stays bounded.
+const OVERDUE: u64 = 2;
 
 /// Why the writer ends.
 enum End {
@@ -91,28 +101,38 @@ impl Writer {
             }
             None => Lane::new(spec),
         };
-        let folded_at = lane.seq();
-        if folded_at > found.last {
+        let fold_begun = lane.seq();
+        if fold_begun > found.last {
             return Err(damaged("the checkpoint is newer than the last record"));
         }
-        let published = Published::new(folded_at, lane.overlay().clone(), options.recent_max);
+        let published = Published::new(fold_begun, lane.overlay().clone(), options.recent_max);
         let shared = Shared {
             published,
+            cache: Cache::default(),
             failed: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             listeners: Mutex::new(Vec::new()),
         };
-        let (batch_max, fold_every) = (options.batch_max.max(1), options.fold_every.max(1));
-        let shared = Arc::new(shared);
-        let fence = found.fence;
-        let mut writer = Self { lane, log, fence, clock, shared, batch_max, fold_every, folded_at };
+        let mut writer = Self {
+            lane,
+            log,
+            fence: found.fence,
+            clock,
+            shared: Arc::new(shared),
+            batch_max: options.batch_max.max(1),
+            fold_every: options.fold_every.max(1),
+            fold_idle: options.fold_idle,
+            fold_begun,
+        };
         while writer.lane.seq() < found.last {
             let records = reads.read(writer.lane.seq().next(), 1024)?;
             if records.is_empty() {
                 return Err(damaged("records are missing"));
             }
             writer.redo(records).map_err(|()| damaged("a record does not follow from those before it"))?;
-            writer.fold_if_due()?;
+            if writer.unfolded() >= writer.fold_every.saturating_mul(TAIL_AT_START) {
+                writer.fold_all()?;
+            }
         }
         let agrees = found.chain.is_none_or(|chain| chain == writer.lane.chain());
         if writer.lane.seq() != found.last || !agrees {
@@ -132,46 +152,65 @@ impl Writer {
                 done.push(Arc::new(entry.record));
             }
         }
-        self.shared.published.publish(&done, None);
+        self.shared.published.publish(&done, false);
         Ok(())
     }
 
-    fn fold_if_due(&mut self) -> Result<(), StoreError> {
-        if self.unfolded() < self.fold_every {
-            return Ok(());
-        }
-        self.fold_now()
-    }
-
-    fn fold_now(&mut self) -> Result<(), StoreError> {
-        let fold = self.fold();
-        self.log.append(self.fence, self.lane.seq().next(), &[], Some(&fold))?;
-        self.mark_folded();
-        self.shared.published.publish(&[], Some(fold.seq));
-        Ok(())
-    }
-
+    /// Records since the last fold began.
     fn unfolded(&self) -> u64 {
-        self.lane.seq().0.saturating_sub(self.folded_at.0)
+        self.lane.seq().0.saturating_sub(self.fold_begun.0)
     }
 
-    fn mark_folded(&mut self) {
-        self.lane.folded();
-        self.folded_at = self.lane.seq();
+    fn is_folding(&self) -> bool {
+        self.lane.overlay().folding().is_some()
     }
 
-    /// The snapshot of the finished batch that the lane stands at.
-    fn fold(&self) -> Folded {
-        let written = self.lane.overlay().unfolded();
-        let mut documents: Vec<_> =
-            written.documents.iter().map(|(key, (seq, value))| (*key, *seq, value.clone())).collect();
-        documents.sort_unstable_by_key(|(key, ..)| *key);
-        let mut once: Vec<_> = written.once.iter().map(|(key, (seq, _))| (*key, *seq)).collect();
-        once.sort_unstable();
-        let mut marks: Vec<_> = written.marks.iter().map(|(&(kind, id), until)| (kind, id, *until)).collect();
-        marks.sort_unstable();
-        let (seq, time, checkpoint) = (self.lane.seq(), self.lane.time(), self.lane.checkpoint());
-        Folded { seq, time, checkpoint, documents, once, marks }
+    /// Begins a fold where one is due. Where the one before has fallen far behind, that is finished first.
+    fn fold_if_due(&mut self) -> Result<(), StoreError> {
+        if self.is_folding() && self.unfolded() >= self.fold_every.saturating_mul(OVERDUE) {
+            let whole = self.log.fold(self.fence, true)?;
+            self.folded(&[], whole);
+        }
+        if !self.is_folding() && self.unfolded() >= self.fold_every {
+            self.begin_fold()?;
+        }
+        Ok(())
+    }
+
+    fn begin_fold(&mut self) -> Result<(), StoreError> {
+        let snapshot = self.lane.begin_fold();
+        self.fold_begun = snapshot.seq();
+        self.shared.published.begin_fold();
+        self.log.begin_fold(self.fence, snapshot, self.fold_every / 2)
+    }
+
+    /// A part of the fold under way, while there is nothing else to do.
+    fn fold_on(&mut self) -> Result<(), StoreError> {
+        let whole = self.log.fold(self.fence, false)?;
+        self.folded(&[], whole);
+        self.fold_if_due()
+    }
+
+    /// Everything up to now, at once.
+    fn fold_all(&mut self) -> Result<(), StoreError> {
+        while self.is_folding() || self.unfolded() > 0 {
+            if !self.is_folding() {
+                self.begin_fold()?;
+            }
+            let whole = self.log.fold(self.fence, true)?;
+            self.folded(&[], whole);
+        }
+        Ok(())
+    }
+
+    /// Publishes records, and that the fold under way is whole.
+    fn folded(&mut self, records: &[Arc<Record>], whole: Option<Seq>) {
+        if let (Some(_), Some(written)) = (whole, self.lane.overlay().folding()) {
+            // Before the readers' overlay drops anything, no older version may be left here.
+            self.shared.cache.forget(written.documents.keys());
+            self.lane.folded();
+        }
+        self.shared.published.publish(records, whole.is_some());
     }
 
     /// Runs until told to stop, or until the store fails. What is left in the queue then is answered `Stopped`.
@@ -179,12 +218,12 @@ impl Writer {
         let end = self.serve(jobs);
         self.shared.stopped.store(true, Ordering::SeqCst);
         match end {
-            Ok(End::Stopped) if self.unfolded() > 0 => {
-                if self.fold_now().is_err() {
+            Ok(End::Stopped) => {
+                if self.fold_all().is_err() {
                     self.shared.failed.store(true, Ordering::SeqCst);
                 }
             }
-            Ok(_) => {}
+            Ok(End::Abandoned) => {}
             Err(_) => self.shared.failed.store(true, Ordering::SeqCst),
         }
         // The log goes first, and with it the lock, so that whoever hears `Stopped` can start again.
@@ -202,7 +241,7 @@ impl Writer {
     fn serve(&mut self, jobs: &Receiver<Job>) -> Result<End, StoreError> {
         let mut batch = Vec::with_capacity(self.batch_max);
         loop {
-            let Ok(first) = jobs.recv() else { return Ok(End::Abandoned) };
+            let Some(first) = self.wait(jobs)? else { return Ok(End::Abandoned) };
             let mut next = Some(first);
             while let Some(job) = next.take() {
                 match job {
@@ -222,6 +261,18 @@ impl Writer {
             }
             self.commit(&mut batch)?;
         }
+    }
+
+    /// The next job; while nothing comes, the fold under way goes on. None where nobody can send any more.
+    fn wait(&mut self, jobs: &Receiver<Job>) -> Result<Option<Job>, StoreError> {
+        while self.is_folding() {
+            match jobs.recv_timeout(self.fold_idle) {
+                Ok(job) => return Ok(Some(job)),
+                Err(RecvTimeoutError::Timeout) => self.fold_on()?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
+        Ok(jobs.recv().ok())
     }
 
     /// One batch: all of it is durable before anybody is answered, the refused included.
@@ -259,20 +310,16 @@ impl Writer {
             reply.give(result);
         }
         self.tell(&records);
-        Ok(())
+        self.fold_if_due()
     }
 
     fn append(&mut self, first: Seq, entries: Vec<Entry>) -> Result<Vec<Arc<Record>>, StoreError> {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
-        let fold = (self.unfolded() >= self.fold_every).then(|| self.fold());
-        self.log.append(self.fence, first, &entries, fold.as_ref())?;
-        if fold.is_some() {
-            self.mark_folded();
-        }
+        let whole = self.log.append(self.fence, first, &entries)?;
         let records: Vec<Arc<Record>> = entries.into_iter().map(|e| Arc::new(e.record)).collect();
-        self.shared.published.publish(&records, fold.map(|f| f.seq));
+        self.folded(&records, whole);
         Ok(records)
     }
 

@@ -107,10 +107,12 @@ fn run(books: &Books, steps: &[Transition], batch: usize) -> Run {
     run
 }
 
-fn crash_everywhere(seed: u64, steps: u64, batch: usize) {
+/// A fold that is due every `fold_every` records goes in with the commits of the next half as many: with small batches
+/// nearly every write is one in the middle of a fold.
+fn crash_everywhere(seed: u64, steps: u64, batch: usize, fold_every: u64) {
     let steps = script(seed, steps);
     let whole = MemoryStore::new();
-    let books = start(whole.split(), 5).unwrap();
+    let books = start(whole.split(), fold_every).unwrap();
     let reference = run(&books, &steps, batch);
     assert!(reference.failed_at.is_none());
     let journal = books.read(Seq(1), 10_000).unwrap();
@@ -121,14 +123,14 @@ fn crash_everywhere(seed: u64, steps: u64, batch: usize) {
         for what in [Crash::Power { seed: at ^ seed }, Crash::Error] {
             let store = MemoryStore::new();
             store.crash_at(at, what);
-            let books = start(store.split(), 5).unwrap();
+            let books = start(store.split(), fold_every).unwrap();
             let seen = run(&books, &steps, batch);
             let failed_at = seen.failed_at.expect("every write happens again");
             assert!(books.is_failed());
             drop(books);
             store.restart(at);
 
-            let books = start(store.split(), 5).unwrap();
+            let books = start(store.split(), fold_every).unwrap();
             let records = books.read(Seq(1), 10_000).unwrap();
             let there = u64::try_from(records.len()).unwrap();
             assert!(there >= seen.acknowledged, "write {at}: an acknowledged record is lost");
@@ -161,10 +163,15 @@ fn crash_everywhere(seed: u64, steps: u64, batch: usize) {
 
 #[test]
 fn a_crash_at_every_write_loses_nothing_acknowledged_one_by_one() {
-    crash_everywhere(1, 40, 1);
+    crash_everywhere(1, 40, 1, 8);
 }
 
 #[test]
 fn a_crash_at_every_write_loses_nothing_acknowledged_in_batches() {
-    crash_everywhere(2, 48, 3);
+    crash_everywhere(2, 48, 3, 12);
+}
+
+#[test]
+fn a_crash_at_every_write_loses_nothing_where_folds_follow_each_other_at_once() {
+    crash_everywhere(3, 30, 1, 2);
 }

@@ -7,6 +7,7 @@ use florin_books::{DocumentKind, LaneId, Record, Seq};
 use florin_crypto::Digest;
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::fold::{Base, part_row};
 use super::keys::{Batch, RowSum, StoreKeys};
 use super::schema::{damaged, error};
 use crate::contract::StoreError;
@@ -31,22 +32,57 @@ pub(crate) fn column(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// The checkpoint: its place, the sum over the folded rows, and the lane's state.
+/// The checkpoint that counts.
+pub(crate) struct Checkpoint {
+    pub(crate) base: Base,
+    /// The lane's state.
+    pub(crate) bytes: Vec<u8>,
+    /// The sum over the folded rows when it was written.
+    rows: RowSum,
+}
+
+/// The last fold that is whole, with all parts of its checkpoint.
 pub(crate) fn checkpoint(
     conn: &Connection,
     file: &Path,
     keys: &StoreKeys,
     lane: LaneId,
-) -> Result<Option<(Seq, RowSum, Vec<u8>)>, StoreError> {
-    let row: Option<(Seq, Vec<u8>)> = conn
-        .query_row("SELECT seq, body FROM checkpoint WHERE id = 1", [], |r| Ok((seq(r, 0)?, r.get(1)?)))
+) -> Result<Option<Checkpoint>, StoreError> {
+    let wrong = || damaged(file, "the checkpoint does not verify");
+    let row: Option<(Base, Vec<u8>)> = conn
+        .query_row("SELECT seq, part_set, body FROM checkpoint WHERE id = 1", [], |r| {
+            Ok((Base { seq: seq(r, 0)?, set: r.get(1)? }, r.get(2)?))
+        })
         .optional()
         .map_err(error(file))?;
-    let Some((at, sealed)) = row else { return Ok(None) };
-    let (rows, bytes) = keys
-        .open_checkpoint(lane, at, &sealed)
-        .ok_or_else(|| damaged(file, "the checkpoint does not verify"))?;
-    Ok(Some((at, rows, bytes)))
+    let Some((base, sealed)) = row else { return Ok(None) };
+    let (rows, parts) = keys.open_checkpoint(lane, base.seq, &sealed).ok_or_else(wrong)?;
+    let mut statement = conn.prepare_cached("SELECT body FROM part WHERE id = ?1").map_err(error(file))?;
+    let mut bytes = Vec::new();
+    for place in 0..parts {
+        let part: Option<Vec<u8>> =
+            statement.query_row([part_row(base.set, place)], |r| r.get(0)).optional().map_err(error(file))?;
+        let opened = part.and_then(|sealed| keys.open_part(lane, base.seq, (place, parts), &sealed));
+        bytes.extend(opened.ok_or_else(wrong)?);
+    }
+    Ok(Some(Checkpoint { base, bytes, rows }))
+}
+
+/// The sum over the folded rows now: that of the checkpoint, or that of the parts of a fold that came after it.
+fn sum_now(
+    conn: &Connection,
+    file: &Path,
+    keys: &StoreKeys,
+    lane: LaneId,
+    checkpoint: Option<&Checkpoint>,
+) -> Result<RowSum, StoreError> {
+    let row: Option<Vec<u8>> = conn
+        .query_row("SELECT value FROM meta WHERE name = 'rows'", [], |r| r.get(0))
+        .optional()
+        .map_err(error(file))?;
+    let Some(sealed) = row else { return Ok(checkpoint.map_or_else(RowSum::default, |c| c.rows)) };
+    let base = checkpoint.map_or(Seq(0), |c| c.base.seq);
+    keys.open_rows(lane, base, &sealed).ok_or_else(|| damaged(file, "the sum over its rows does not verify"))
 }
 
 /// Batch after batch: first, last, sealed, opened; false ends it.
@@ -119,7 +155,8 @@ pub(crate) fn inspect(
     full: bool,
 ) -> Result<DbState, StoreError> {
     let folded = checkpoint(conn, file, keys, lane)?;
-    let (at, rows) = folded.map_or((Seq(0), RowSum::default()), |(seq, rows, _)| (seq, rows));
+    let rows = sum_now(conn, file, keys, lane, folded.as_ref())?;
+    let at = folded.map_or(Seq(0), |c| c.base.seq);
     let mut state = DbState { last: Seq(0), chain: None, rows };
     let from = if full || at == Seq(0) { Seq(1) } else { at };
     batches(conn, file, keys, lane, from, &mut |_, last, _, batch| {

@@ -86,16 +86,42 @@ impl StoreKeys {
         Some((DocumentKey::new(kind, *id), value.to_vec()))
     }
 
-    /// Seals a checkpoint.
-    pub(crate) fn seal_checkpoint(&self, lane: LaneId, seq: Seq, rows: &RowSum, bytes: &[u8]) -> Vec<u8> {
-        self.seal("checkpoint", lane, &[], seq, &[rows.0.as_slice(), bytes].concat())
+    /// Seals the end of a fold: the sum over the folded rows at that moment, and how many parts the checkpoint has.
+    pub(crate) fn seal_checkpoint(&self, lane: LaneId, seq: Seq, rows: &RowSum, parts: u32) -> Vec<u8> {
+        self.seal("checkpoint", lane, &[], seq, &[rows.0.as_slice(), &parts.to_be_bytes()].concat())
     }
 
-    /// Opens a checkpoint: the sum over the folded rows, and the lane's state.
-    pub(crate) fn open_checkpoint(&self, lane: LaneId, seq: Seq, sealed: &[u8]) -> Option<(RowSum, Vec<u8>)> {
+    /// Opens the end of a fold.
+    pub(crate) fn open_checkpoint(&self, lane: LaneId, seq: Seq, sealed: &[u8]) -> Option<(RowSum, u32)> {
         let plain = self.open("checkpoint", lane, &[], seq, sealed)?;
-        let (rows, bytes) = plain.split_first_chunk::<32>()?;
-        Some((RowSum(*rows), bytes.to_vec()))
+        let (rows, parts) = plain.split_first_chunk::<32>()?;
+        Some((RowSum(*rows), u32::from_be_bytes(parts.try_into().ok()?)))
+    }
+
+    /// Seals a part of the checkpoint at `seq`: which of how many.
+    pub(crate) fn seal_part(&self, lane: LaneId, seq: Seq, part: (u32, u32), bytes: &[u8]) -> Vec<u8> {
+        self.seal("part", lane, &part_place(part), seq, bytes)
+    }
+
+    /// Opens a part.
+    pub(crate) fn open_part(
+        &self,
+        lane: LaneId,
+        seq: Seq,
+        part: (u32, u32),
+        sealed: &[u8],
+    ) -> Option<Vec<u8>> {
+        self.open("part", lane, &part_place(part), seq, sealed)
+    }
+
+    /// Seals the sum over the folded rows in the middle of a fold, bound to the checkpoint that counts meanwhile.
+    pub(crate) fn seal_rows(&self, lane: LaneId, checkpoint: Seq, rows: &RowSum) -> Vec<u8> {
+        self.seal("rows", lane, &[], checkpoint, &rows.0)
+    }
+
+    /// Opens it.
+    pub(crate) fn open_rows(&self, lane: LaneId, checkpoint: Seq, sealed: &[u8]) -> Option<RowSum> {
+        self.open("rows", lane, &[], checkpoint, sealed)?.try_into().ok().map(RowSum)
     }
 
     /// A text that only these keys open, for this lane only.
@@ -142,6 +168,10 @@ impl RowSum {
 
 fn bound_to(label: &str, lane: LaneId, place: &[u8], seq: Seq) -> Vec<u8> {
     encode(&(label, lane, florin_crypto::Bytes(place.to_vec()), seq))
+}
+
+fn part_place((place, count): (u32, u32)) -> [u8; 8] {
+    (u64::from(place) << 32 | u64::from(count)).to_be_bytes()
 }
 
 fn array_head(len: usize) -> Vec<u8> {

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use florin_books::{Entry, LaneId, Seq};
+use florin_books::{Entry, LaneId, Seq, Snapshot};
 use florin_crypto::Digest;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, params};
 
-use super::inspect::{checkpoint, column, document_tag, mark_tag, once_tag, seq};
+use super::filter::Filter;
+use super::fold::{Base, Folding, Putting, Share};
+use super::inspect::{checkpoint, column};
 use super::keys::{RowSum, StoreKeys};
 use super::lock::{Lock, Room};
 use super::schema::{error, io};
 use super::second::Second;
-use crate::contract::{Fence, Folded, Log, OwnerId, Recovered, StoreError};
+use crate::contract::{Fence, Log, OwnerId, Recovered, StoreError};
 
 /// A batch on its way to the second copy.
 struct Job {
@@ -71,6 +73,9 @@ pub(crate) struct SqliteLog {
     last: Seq,
     chain: Option<Digest>,
     rows: RowSum,
+    base: Base,
+    folding: Option<Folding>,
+    filter: Arc<Filter>,
     fence: u64,
     broken: bool,
     room: Room,
@@ -91,7 +96,7 @@ impl SqliteLog {
         opened: Opened,
         file: &Path,
         lane: LaneId,
-        keys: Arc<StoreKeys>,
+        (keys, filter): (Arc<StoreKeys>, Arc<Filter>),
         room: Room,
         lock: Lock,
     ) -> Result<Self, StoreError> {
@@ -108,6 +113,9 @@ impl SqliteLog {
             last,
             chain,
             rows,
+            base: Base::default(),
+            folding: None,
+            filter,
             fence,
             broken: false,
             room,
@@ -115,50 +123,76 @@ impl SqliteLog {
         })
     }
 
-    fn commit(
-        &mut self,
-        first: Seq,
-        last: Seq,
-        body: Option<&[u8]>,
-        fold: Option<&Folded>,
-    ) -> Result<RowSum, StoreError> {
+    /// One transaction: a batch, a share of the fold under way, or both.
+    fn commit(&mut self, batch: Option<(Seq, Seq, &[u8])>, share: Share) -> Result<Option<Seq>, StoreError> {
         let mut rows = self.rows;
-        (|| {
+        let mut folding = match &mut self.folding {
+            Some(folding) => folding.is_due(share)?.then_some(folding),
+            None => None,
+        };
+        if batch.is_none() && folding.is_none() {
+            return Ok(None);
+        }
+        let whole = (|| {
             let tx = self.conn.transaction()?;
-            if let Some(body) = body {
+            if let Some((first, last, body)) = batch {
                 tx.prepare_cached("INSERT INTO batch VALUES (?1, ?2, ?3)")?.execute(params![
                     column(first.0),
                     column(last.0),
                     body
                 ])?;
             }
-            if let Some(fold) = fold {
-                Folding { tx: &tx, keys: &self.keys, lane: self.lane, rows: &mut rows }.run(fold)?;
-            }
-            tx.commit()
+            let whole = match &mut folding {
+                Some(folding) => {
+                    let (keys, lane, base) = (&*self.keys, self.lane, self.base);
+                    Putting { tx: &tx, keys, lane, base, rows: &mut rows }.run(folding, share)?
+                }
+                None => None,
+            };
+            tx.commit()?;
+            Ok(whole)
         })()
         .map_err(error(&self.file))?;
-        Ok(rows)
+        self.rows = rows;
+        if let Some(base) = whole {
+            self.base = base;
+            self.folding = None;
+        }
+        Ok(whole.map(|base| base.seq))
     }
 
-    fn both(&mut self, first: Seq, entries: &[Entry], fold: Option<&Folded>) -> Result<(), StoreError> {
-        let Some(end) = entries.last() else {
-            self.rows = self.commit(first, first, None, fold)?;
-            return Ok(());
-        };
+    fn both(&mut self, first: Seq, entries: &[Entry]) -> Result<Option<Seq>, StoreError> {
+        let Some(end) = entries.last() else { return Ok(None) };
         let last = end.record.core.seq;
         let body: Arc<[u8]> = self.keys.seal_batch(self.lane, first, last, entries).into();
         let begun = self.helper.begin(Job { first, last, body: Arc::clone(&body) });
-        let committed = self.commit(first, last, Some(&body), fold);
+        let committed = self.commit(Some((first, last, &body)), Share::Due(last));
         let copied = if begun {
             self.helper.done.recv().unwrap_or(Err(StoreError::Unknown))
         } else {
             Err(StoreError::Unknown)
         };
-        self.rows = committed?;
+        let whole = committed?;
         copied?;
         (self.last, self.chain) = (last, Some(end.chain));
-        Ok(())
+        Ok(whole)
+    }
+
+    /// After an error the system may have forgotten what it did not write (finding 5): never go on.
+    fn or_broken<T>(
+        &mut self,
+        fence: Fence,
+        act: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if fence.0 != self.fence {
+            return Err(StoreError::Fenced);
+        }
+        if self.broken {
+            return Err(StoreError::Unknown);
+        }
+        let result = act(self);
+        self.broken = result.is_err();
+        result
     }
 }
 
@@ -169,9 +203,11 @@ impl Log for SqliteLog {
         }
         self.fence = self.fence.saturating_add(1);
         let folded = checkpoint(&self.conn, &self.file, &self.keys, self.lane)?;
+        self.base = folded.as_ref().map_or_else(Base::default, |c| c.base);
+        self.folding = None;
         Ok(Recovered {
             fence: Fence(self.fence),
-            checkpoint: folded.map(|(_, _, bytes)| bytes),
+            checkpoint: folded.map(|c| c.bytes),
             last: self.last,
             chain: self.chain,
             name: self.file.display().to_string(),
@@ -182,96 +218,25 @@ impl Log for SqliteLog {
         self.room.check()
     }
 
-    fn append(
-        &mut self,
-        fence: Fence,
-        first: Seq,
-        entries: &[Entry],
-        fold: Option<&Folded>,
-    ) -> Result<(), StoreError> {
-        if fence.0 != self.fence {
-            return Err(StoreError::Fenced);
-        }
-        // After an error the system may have forgotten what it did not write (finding 5): never go on.
-        if self.broken || first != self.last.next() {
-            return Err(StoreError::Unknown);
-        }
-        let result = self.both(first, entries, fold);
-        self.broken = result.is_err();
-        result
-    }
-}
-
-/// One fold, inside the transaction of its batch.
-struct Folding<'a> {
-    tx: &'a Transaction<'a>,
-    keys: &'a StoreKeys,
-    lane: LaneId,
-    rows: &'a mut RowSum,
-}
-
-impl Folding<'_> {
-    fn run(&mut self, fold: &Folded) -> rusqlite::Result<()> {
-        for (key, at, value) in &fold.documents {
-            let id = self.keys.id("document", key.kind, &key.id);
-            self.forget_document(key.kind.0, &id)?;
-            if let Some(value) = value {
-                let body = self.keys.seal_document(self.lane, key, *at, value);
-                self.tx.prepare_cached("INSERT INTO document VALUES (?1, ?2, ?3, ?4)")?.execute(params![
-                    key.kind.0,
-                    id,
-                    column(at.0),
-                    body
-                ])?;
-                self.rows.toggle(document_tag(self.keys, key.kind, &id, *at, &body));
+    fn append(&mut self, fence: Fence, first: Seq, entries: &[Entry]) -> Result<Option<Seq>, StoreError> {
+        self.or_broken(fence, |log| {
+            if first != log.last.next() {
+                return Err(StoreError::Unknown);
             }
-        }
-        for (key, at) in &fold.once {
-            let id = self.keys.once(key);
-            let new = self
-                .tx
-                .prepare_cached("INSERT OR IGNORE INTO once VALUES (?1, ?2)")?
-                .execute(params![id, column(at.0)])?;
-            if new == 1 {
-                self.rows.toggle(once_tag(self.keys, &id, *at));
-            }
-        }
-        for (kind, id, until) in &fold.marks {
-            let id = self.keys.id("mark", *kind, id);
-            self.forget_marks("DELETE FROM mark WHERE id = ?1 RETURNING id, until", params![id])?;
-            let until = column(until.0);
-            self.tx
-                .prepare_cached("INSERT INTO mark VALUES (?1, ?2, ?3)")?
-                .execute(params![id, kind.0, until])?;
-            self.rows.toggle(mark_tag(self.keys, &id, until));
-        }
-        let now = column(fold.time.0);
-        self.forget_marks("DELETE FROM mark WHERE until < ?1 RETURNING id, until", params![now])?;
-        let body = self.keys.seal_checkpoint(self.lane, fold.seq, self.rows, &fold.checkpoint);
-        self.tx
-            .prepare_cached("INSERT OR REPLACE INTO checkpoint VALUES (1, ?1, ?2)")?
-            .execute(params![column(fold.seq.0), body])?;
-        Ok(())
+            log.both(first, entries)
+        })
     }
 
-    fn forget_document(&mut self, kind: u16, id: &[u8; 16]) -> rusqlite::Result<()> {
-        let old: Option<(Seq, Vec<u8>)> = self
-            .tx
-            .prepare_cached("DELETE FROM document WHERE kind = ?1 AND id = ?2 RETURNING seq, body")?
-            .query_row(params![kind, id], |r| Ok((seq(r, 0)?, r.get(1)?)))
-            .optional()?;
-        if let Some((at, body)) = old {
-            self.rows.toggle(document_tag(self.keys, florin_books::DocumentKind(kind), id, at, &body));
-        }
-        Ok(())
+    fn begin_fold(&mut self, fence: Fence, snapshot: Snapshot, within: u64) -> Result<(), StoreError> {
+        self.or_broken(fence, |log| {
+            let (keys, filter) = (Arc::clone(&log.keys), Arc::clone(&log.filter));
+            log.folding = Some(Folding::begin(snapshot, within, log.lane, keys, filter, &log.file)?);
+            Ok(())
+        })
     }
 
-    fn forget_marks(&mut self, sql: &str, parameters: impl rusqlite::Params) -> rusqlite::Result<()> {
-        let mut statement = self.tx.prepare_cached(sql)?;
-        let mut gone = statement.query(parameters)?;
-        while let Some(row) = gone.next()? {
-            self.rows.toggle(mark_tag(self.keys, &row.get::<_, Vec<u8>>(0)?, row.get(1)?));
-        }
-        Ok(())
+    fn fold(&mut self, fence: Fence, all: bool) -> Result<Option<Seq>, StoreError> {
+        let share = if all { Share::All } else { Share::Little };
+        self.or_broken(fence, |log| log.commit(None, share))
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! A directory (mode 0700) holds `books.db` (and its write-ahead log), `second-NNNNNN.log`, `lock` and `reserve`.
 
+mod filter;
+mod fold;
 mod inspect;
 mod keys;
 mod lock;
@@ -20,6 +22,7 @@ use florin_books::{LaneId, Seq};
 pub use keys::StoreKeys;
 
 use crate::contract::{Log, Reads, StoreError};
+use filter::Filter;
 use keys::RowSum;
 use lock::{Lock, Room, make_dir};
 use log::{Opened, SqliteLog};
@@ -116,9 +119,10 @@ impl SqliteStore {
             Ok(()) | Err(StoreError::Full) => {}
             Err(error) => return Err(error),
         }
-        let keys = Arc::new(keys);
-        let log = SqliteLog::new(opened, &schema::path(dir), lane, Arc::clone(&keys), room, lock)?;
-        Ok(Self { log, reads: SqliteReads::new(dir, lane, keys, options) })
+        let (keys, file) = (Arc::new(keys), schema::path(dir));
+        let filter = Arc::new(Filter::new(opened.last == Seq(0)));
+        let log = SqliteLog::new(opened, &file, lane, (Arc::clone(&keys), Arc::clone(&filter)), room, lock)?;
+        Ok(Self { log, reads: SqliteReads::new(dir, lane, keys, options, filter)? })
     }
 
     /// The two halves that [`crate::Books::start`] takes.

@@ -1,11 +1,14 @@
 //! The reading half: own read-only connections, used from any thread. Source: books.md, "Lanes and stores".
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use florin_books::{Document, DocumentKey, DocumentKind, Facts, LaneId, Needs, Record, Seq};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::filter::Filter;
 use super::inspect::{inspect, records, seq};
 use super::keys::StoreKeys;
 use super::schema::{self, damaged, error, open_reader};
@@ -27,12 +30,102 @@ pub(crate) struct SqliteReads {
     keys: Arc<StoreKeys>,
     options: SqliteOptions,
     idle: Mutex<Vec<Connection>>,
+    filter: Arc<Filter>,
+    #[expect(dead_code, reason = "dropped, not read")]
+    filling: Option<Filling>,
+}
+
+/// The thread that reads the ids of before the start into the filter; the reads do not wait for it.
+struct Filling {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Filling {
+    fn start(file: &Path, filter: &Arc<Filter>) -> Result<Self, StoreError> {
+        let (from, into, stop) = (file.to_path_buf(), Arc::clone(filter), Arc::new(AtomicBool::new(false)));
+        let stopping = Arc::clone(&stop);
+        let thread = thread::Builder::new()
+            .name("id-filter".into())
+            .spawn(move || fill_all(&from, &into, &stopping))
+            .map_err(schema::io(file))?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            // Where it failed the filter says "maybe" to everything.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Ids that are read at once, so that no state of the file is held for long.
+const FILL_IDS: usize = 4096;
+
+/// Adds all ids of one table; false where it was told to stop.
+fn fill(
+    conn: &Connection,
+    filter: &Filter,
+    stop: &AtomicBool,
+    (first, next): (&str, &str),
+) -> rusqlite::Result<bool> {
+    let id = |row: &rusqlite::Row<'_>| Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, i64>(1)?));
+    let limit = i64::try_from(FILL_IDS).unwrap_or(i64::MAX);
+    let mut ids: Vec<([u8; 16], i64)> =
+        conn.prepare_cached(first)?.query_map([limit], id)?.collect::<Result<_, _>>()?;
+    while let Some((last, kind)) = ids.last().copied() {
+        if stop.load(Ordering::SeqCst) {
+            return Ok(false);
+        }
+        filter.add_all(ids.iter().map(|(id, _)| id));
+        ids = conn
+            .prepare_cached(next)?
+            .query_map(params![last, kind, limit], id)?
+            .collect::<Result<_, _>>()?;
+    }
+    Ok(true)
+}
+
+/// How the ids of each table are read, in the order of its key: the first of them, and those after one.
+const FILLS: [(&str, &str); 3] = [
+    (
+        "SELECT id, kind FROM document ORDER BY kind, id LIMIT ?1",
+        "SELECT id, kind FROM document WHERE (kind, id) > (?2, ?1) ORDER BY kind, id LIMIT ?3",
+    ),
+    (
+        "SELECT id, 0 FROM once ORDER BY id LIMIT ?1",
+        "SELECT id, ?2 FROM once WHERE id > ?1 ORDER BY id LIMIT ?3",
+    ),
+    (
+        "SELECT id, 0 FROM mark ORDER BY id LIMIT ?1",
+        "SELECT id, ?2 FROM mark WHERE id > ?1 ORDER BY id LIMIT ?3",
+    ),
+];
+
+fn fill_all(file: &Path, filter: &Filter, stop: &AtomicBool) {
+    let filled = open_reader(file).is_ok_and(|conn| {
+        FILLS.iter().all(|statements| fill(&conn, filter, stop, *statements).unwrap_or(false))
+    });
+    if filled {
+        filter.completed();
+    }
 }
 
 impl SqliteReads {
-    pub(crate) fn new(dir: &Path, lane: LaneId, keys: Arc<StoreKeys>, options: SqliteOptions) -> Self {
+    pub(crate) fn new(
+        dir: &Path,
+        lane: LaneId,
+        keys: Arc<StoreKeys>,
+        options: SqliteOptions,
+        filter: Arc<Filter>,
+    ) -> Result<Self, StoreError> {
         let file = schema::path(dir);
-        Self { dir: dir.into(), file, lane, keys, options, idle: Mutex::default() }
+        let filling = if filter.is_complete() { None } else { Some(Filling::start(&file, &filter)?) };
+        Ok(Self { dir: dir.into(), file, lane, keys, options, idle: Mutex::default(), filter, filling })
     }
 
     fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -67,8 +160,12 @@ impl SqliteReads {
         })
     }
 
-    fn document(&self, conn: &Connection, key: &DocumentKey) -> Result<Option<Document>, StoreError> {
-        let id = self.keys.id("document", key.kind, &key.id);
+    fn document(
+        &self,
+        conn: &Connection,
+        key: &DocumentKey,
+        id: [u8; 16],
+    ) -> Result<Option<Document>, StoreError> {
         let row: Option<(Seq, Vec<u8>)> = conn
             .prepare_cached("SELECT seq, body FROM document WHERE kind = ?1 AND id = ?2")
             .and_then(|mut s| {
@@ -85,6 +182,16 @@ impl SqliteReads {
 
 impl Reads for SqliteReads {
     fn load(&self, needs: &Needs) -> Result<Facts, StoreError> {
+        let may_hold = |id: &[u8; 16]| self.filter.may_hold(id);
+        let documents = needs.documents.iter().map(|k| (k, self.keys.id("document", k.kind, &k.id)));
+        let documents: Vec<_> = documents.filter(|(_, id)| may_hold(id)).collect();
+        let once: Vec<_> =
+            needs.once.iter().map(|k| (k, self.keys.once(k))).filter(|(_, id)| may_hold(id)).collect();
+        let marks = needs.marks.iter().map(|m| (m, self.keys.id("mark", m.kind, &m.id)));
+        let marks: Vec<_> = marks.filter(|(_, id)| may_hold(id)).collect();
+        if documents.is_empty() && once.is_empty() && marks.is_empty() {
+            return Ok(Facts::default());
+        }
         self.snapshot(|conn| {
             let sql = |sql: &str, id: [u8; 16]| {
                 conn.prepare_cached(sql)
@@ -92,27 +199,21 @@ impl Reads for SqliteReads {
                     .map_err(error(&self.file))
             };
             let mut facts = Facts::default();
-            for key in &needs.documents {
-                if let Some(document) = self.document(conn, key)? {
+            for (key, id) in documents {
+                if let Some(document) = self.document(conn, key, id)? {
                     facts.documents.insert(*key, document);
                 }
             }
-            for key in &needs.once {
-                if let Some(at) = sql("SELECT seq FROM once WHERE id = ?1", self.keys.once(key))? {
+            for (key, id) in once {
+                if let Some(at) = sql("SELECT seq FROM once WHERE id = ?1", id)? {
                     facts.once.insert(*key, at);
                 }
             }
-            for mark in &needs.marks {
-                let id = self.keys.id("mark", mark.kind, &mark.id);
+            for (mark, id) in marks {
                 if sql("SELECT until FROM mark WHERE id = ?1", id)?.is_some() {
                     facts.marked.push(mark.id);
                 }
             }
-            facts.as_of = conn
-                .prepare_cached("SELECT seq FROM checkpoint WHERE id = 1")
-                .and_then(|mut s| s.query_row([], |r| seq(r, 0)).optional())
-                .map_err(error(&self.file))?
-                .unwrap_or_default();
             Ok(facts)
         })
     }

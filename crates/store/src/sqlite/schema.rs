@@ -14,7 +14,7 @@ pub(crate) const FILE: &str = "books.db";
 /// "FLRN": what the file is of.
 const APPLICATION_ID: i32 = 0x464c_524e;
 /// Raised by one with every change of the layout.
-const FORMAT: i32 = 1;
+const FORMAT: i32 = 2;
 /// Older ones can lose commits when two connections meet at a checkpoint (finding 2).
 const SQLITE_MIN: i32 = 3_051_003;
 
@@ -24,7 +24,10 @@ CREATE TABLE document (kind INTEGER NOT NULL, id BLOB NOT NULL, seq INTEGER NOT 
     PRIMARY KEY (kind, id)) STRICT, WITHOUT ROWID;
 CREATE TABLE once (id BLOB PRIMARY KEY NOT NULL, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE mark (id BLOB PRIMARY KEY NOT NULL, kind INTEGER NOT NULL, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE checkpoint (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE INDEX mark_until ON mark (until);
+CREATE TABLE checkpoint (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, part_set INTEGER NOT NULL,
+    body BLOB NOT NULL) STRICT;
+CREATE TABLE part (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
 CREATE TABLE meta (name TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 ";
 

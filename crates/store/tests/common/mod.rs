@@ -102,7 +102,8 @@ pub fn sqlite_options() -> SqliteOptions {
 }
 
 pub fn options(fold_every: u64) -> Options {
-    Options { fold_every, ..Options::default() }
+    // No folding between two commits: what is on the disk depends on the commits alone.
+    Options { fold_every, fold_idle: Duration::from_secs(3600), ..Options::default() }
 }
 
 pub fn start((log, reads): Halves, fold_every: u64) -> Result<Books, StoreError> {

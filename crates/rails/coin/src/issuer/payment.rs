@@ -57,6 +57,10 @@ impl Step for PaymentStep {
         Ok(OpenedPayment { request, exporter: sealed.exporter, th: sealed.th, enc_c1, coins })
     }
 
+    fn transcript(&self, o: &OpenedPayment) -> Option<Digest> {
+        Some(o.th)
+    }
+
     fn needs(&self, o: &OpenedPayment) -> Needs {
         let m = &o.request.message;
         let (payee, id) = (m.context.sender, pay_id(&m.com));
