@@ -123,6 +123,9 @@ pub enum CoinCause {
     /// Its time to pay is over.
     #[n(4)]
     Expired,
+    /// Its epoch was revoked: it does not pay, and is exchanged for a new one.
+    #[n(5)]
+    Revoked,
 }
 
 impl CoinCause {
@@ -135,6 +138,7 @@ impl CoinCause {
             Self::Foreign => "coin-foreign",
             Self::Twice => "coin-twice",
             Self::Expired => "coin-expired",
+            Self::Revoked => "coin-revoked",
         }
     }
 }

@@ -2,7 +2,7 @@
 //! Source: VarietyCash §2.4, §2.5 (the secure module for coin generation); V9; books.md, "Coins are numbered".
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use florin_books::{
     DenominationId, Epoch, Facts, Issue, Issued, LaneId, PartyId, RegisterSpec, Timestamp, TokenNumber,
@@ -14,7 +14,7 @@ use florin_rail::Refusal;
 use florin_rail::common::BAD_REQUEST;
 
 use crate::coin::{BadCoin, Coin, CoinCause, CoinSet};
-use crate::epoch::Calendar;
+use crate::epoch::{Epochs, Purpose};
 
 /// The module that holds the coin tag key. Nothing else in the house can make a tag.
 pub trait CoinModule: Send + Sync {
@@ -95,7 +95,7 @@ pub struct Issuer {
     pub(crate) keys: Arc<OperatorKeys>,
     pub(crate) lanes: Lanes,
     pub(crate) registers: Vec<RegisterSpec>,
-    pub(crate) calendar: Calendar,
+    epochs: RwLock<Arc<Epochs>>,
     pub(crate) coins_max: usize,
     pub(crate) purchase_max: u64,
     module: Box<dyn CoinModule>,
@@ -132,7 +132,7 @@ impl Issuer {
             keys,
             lanes,
             registers,
-            calendar: Calendar::of(terms),
+            epochs: RwLock::new(Arc::new(Epochs::by_calendar(terms))),
             coins_max: usize::try_from(terms.coins_per_payment_max).unwrap_or(usize::MAX),
             purchase_max: u64::MAX,
             module: secrets.module,
@@ -149,6 +149,17 @@ impl Issuer {
     pub fn with_purchase_max(mut self, minor: u64) -> Self {
         self.purchase_max = minor;
         self
+    }
+
+    /// The epochs as they are now. Without a table those of the calendar itself.
+    #[must_use]
+    pub fn epochs(&self) -> Arc<Epochs> {
+        self.epochs.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes up a table that was committed. Steps that are under way end with the one that they have read.
+    pub fn set_epochs(&self, epochs: Arc<Epochs>) {
+        *self.epochs.write().unwrap_or_else(PoisonError::into_inner) = epochs;
     }
 
     /// ID_I.
@@ -204,7 +215,7 @@ impl Issuer {
     /// The tokens to create for a list; `None` where a value is no denomination of the currency.
     pub(crate) fn issue(&self, list: &CoinList, currency: Currency, now: Timestamp) -> Option<Vec<Issue>> {
         let register = self.register(currency)?;
-        let epoch = self.calendar.epoch_at(now);
+        let epoch = self.epochs().issuing(now)?;
         list.entries()
             .iter()
             .map(|&(count, value)| {
@@ -217,27 +228,41 @@ impl Issuer {
     /// The coins with these numbers: the same every time.
     #[must_use]
     pub fn mint(&self, issued: &[Issued]) -> Vec<Coin> {
-        issued.iter().flat_map(Issued::numbers).filter_map(|n| self.coin(n)).collect()
+        let epochs = self.epochs();
+        issued.iter().flat_map(Issued::numbers).filter_map(|n| self.coin(n, &epochs)).collect()
     }
 
-    fn coin(&self, number: TokenNumber) -> Option<Coin> {
+    fn coin(&self, number: TokenNumber, epochs: &Epochs) -> Option<Coin> {
         let register = self.registers.iter().find(|r| r.id == number.denomination.register())?;
         let value = register.denominations.value(number.denomination.index())?;
         let id = self.ids.encipher(number.to_block());
-        let expires = self.calendar.expiry(number.epoch);
+        let expires = epochs.entry(number.epoch)?.expires;
         let bytes = tagged(&id, value, register.denominations.currency(), number.epoch, expires);
         let tag = self.module.tag(number.epoch, &bytes);
         Some(Coin { id: ByteArray(id), value, epoch: number.epoch, expires, tag: ByteArray(tag) })
     }
 
     /// Looks at coins: their tags, ids, expiry, and that none stands twice. Whether they are live, only the lane knows.
-    /// `in_grace` also takes coins that no longer pay but can still be exchanged.
-    pub(crate) fn check(&self, set: &CoinSet, now: Timestamp, in_grace: bool) -> Checked {
+    pub(crate) fn check(&self, set: &CoinSet, now: Timestamp, purpose: Purpose) -> Checked {
+        let epochs = self.epochs();
+        self.check_with(set, |epoch| epochs.admits(epoch, purpose, now))
+    }
+
+    /// The same, whatever the table says of their epochs: for coins that are paid by hand. Their numbers, or what is wrong.
+    ///
+    /// # Errors
+    /// What is wrong with each that is.
+    pub fn examine(&self, set: &CoinSet) -> Result<Vec<TokenNumber>, Vec<BadCoin>> {
+        let checked = self.check_with(set, |_| Ok(()));
+        if checked.bad.is_empty() { Ok(checked.numbers) } else { Err(checked.bad) }
+    }
+
+    fn check_with(&self, set: &CoinSet, admits: impl Fn(Epoch) -> Result<(), CoinCause>) -> Checked {
         let mut numbers = Vec::with_capacity(set.coins.len());
         let mut bad = Vec::new();
         let mut seen = HashSet::with_capacity(set.coins.len());
         for (index, coin) in (0u32..).zip(&set.coins) {
-            match self.look(coin, set.total.currency(), now, in_grace) {
+            match self.look(coin, set.total.currency(), &admits) {
                 Ok(number) if seen.insert(number) => numbers.push(number),
                 Ok(_) => bad.push(BadCoin { index, cause: CoinCause::Twice }),
                 Err(cause) => bad.push(BadCoin { index, cause }),
@@ -250,8 +275,7 @@ impl Issuer {
         &self,
         coin: &Coin,
         currency: Currency,
-        now: Timestamp,
-        grace: bool,
+        admits: &impl Fn(Epoch) -> Result<(), CoinCause>,
     ) -> Result<TokenNumber, CoinCause> {
         let number = TokenNumber::from_block(self.ids.decipher(coin.id.0)).ok_or(CoinCause::Foreign)?;
         if number.lane != self.lanes.books {
@@ -261,8 +285,8 @@ impl Issuer {
         if number.epoch != coin.epoch || !self.module.verify(coin.epoch, &bytes, &coin.tag.0) {
             return Err(CoinCause::Forged);
         }
-        let until = if grace { self.calendar.grace_end(coin.epoch) } else { coin.expires };
-        if now > until { Err(CoinCause::Expired) } else { Ok(number) }
+        admits(coin.epoch)?;
+        Ok(number)
     }
 }
 
