@@ -29,6 +29,7 @@ use serde::de::DeserializeOwned;
 
 use crate::common::{StateArgs, await_listener, client};
 use crate::failure::Failure;
+use crate::operator_control_cmd::ControlCommand;
 use crate::output::Output;
 
 const ROLE: &str = "operator";
@@ -50,6 +51,8 @@ pub enum OperatorCommand {
     Config(ConfigCommand),
     /// Lists what is owed to participants, such as pay-outs that the bank rejected; orders it again with --pay.
     Owed(OwedArgs),
+    #[command(flatten)]
+    Control(ControlCommand),
     /// Exports the signed authorisation of a purchase, or lists the purchases.
     Evidence(EvidenceArgs),
 }
@@ -138,6 +141,7 @@ pub async fn run(command: OperatorCommand, output: Output) -> Result<ExitCode, F
             Ok(ExitCode::Done)
         }
         OperatorCommand::Owed(args) => owed_to(&args, output).await,
+        OperatorCommand::Control(command) => crate::operator_control_cmd::run(command, output).await,
         OperatorCommand::Evidence(args) => evidence(&args, output).await,
     }
 }
@@ -214,7 +218,7 @@ fn config_flags(
     Ok(flags)
 }
 
-fn settings(
+pub(crate) fn settings(
     args: &StateArgs,
     file: Option<PathBuf>,
     flags: toml::Table,
@@ -261,10 +265,10 @@ async fn serve(args: ServeArgs, output: Output) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signal().map_err(|e| Failure::of(ExitCode::Io, e.to_string()))?;
     warn_of_holders(&here);
     if output.json {
-        output.value(&serde_json::json!({"listening": url, "network": network_id(operator.list.operator)}));
+        output.value(&serde_json::json!({"listening": url, "network": network_id(operator.id)}));
     } else {
         output.line(format!("listening on {url}"));
-        output.line(format!("fingerprint {}", network_id(operator.list.operator)));
+        output.line(format!("fingerprint {}", network_id(operator.id)));
     }
     Ok(operator.run(bound, stop).await)
 }
@@ -301,7 +305,7 @@ fn audit_failed(error: AuditError) -> Failure {
     Failure::of(code, error.to_string())
 }
 
-fn open(args: &StateArgs, config: OperatorConfig) -> Result<Arc<Operator>, Failure> {
+pub(crate) fn open(args: &StateArgs, config: OperatorConfig) -> Result<Arc<Operator>, Failure> {
     let places = vault_places(args)?;
     let passphrase = args.passphrase(&places.state)?;
     let rail: Arc<dyn BankRail> = Arc::new(check(&config)?);
@@ -338,7 +342,7 @@ async fn owed_to(args: &OwedArgs, output: Output) -> Result<ExitCode, Failure> {
         Some(report) => report,
         None => {
             let operator = open(&args.state, settings(&args.state, None, toml::Table::new())?.value)?;
-            let report = owed(&operator.lanes.identity, operator.currency, args.pay).await;
+            let report = owed(&operator.lanes.identity, operator.currency, operator.release_above, args.pay).await;
             report.map_err(|e| Failure::of(ExitCode::Io, e.to_string()))?
         }
     };

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use florin_money::{Currency, CurrencyError};
+use florin_books::Account;
+use florin_money::{Amount, Currency, CurrencyError};
 use florin_parties::Terms;
 use florin_shell::service::Listen;
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,32 @@ pub struct OperatorConfig {
     pub loopback_exempt: bool,
     /// The public halves of the two key holders.
     pub key_holder: Vec<KeyHolderPublic>,
+    /// A pay-out of more than this, such as `100.00`, waits until both key holders release it.
+    pub payout_release_above: Option<String>,
+    /// Where the worth of coins goes whose epoch is dropped; from there a late holder is paid.
+    pub unclaimed: Unclaimed,
+}
+
+/// What becomes of money whose coins nobody has brought back in time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unclaimed {
+    /// Its owner is not settled.
+    #[default]
+    Suspense,
+    /// It is the operator's own.
+    Capital,
+}
+
+impl Unclaimed {
+    /// The account.
+    #[must_use]
+    pub const fn account(self) -> Account {
+        match self {
+            Self::Suspense => Account::Suspense,
+            Self::Capital => Account::Capital,
+        }
+    }
 }
 
 /// The operator's account at its bank.
@@ -92,6 +119,8 @@ impl Default for OperatorConfig {
             requests_per_second: 200,
             loopback_exempt: true,
             key_holder: Vec::new(),
+            payout_release_above: None,
+            unclaimed: Unclaimed::default(),
         }
     }
 }
@@ -105,6 +134,18 @@ impl OperatorConfig {
         Currency::own(&self.currency, self.exponent)
     }
 
+    /// The most that is paid out without both key holders.
+    ///
+    /// # Errors
+    /// Not an amount of the currency.
+    pub fn release_above(&self) -> Result<Option<Amount>, SettingError> {
+        let Some(text) = &self.payout_release_above else { return Ok(None) };
+        let currency = self.money().map_err(SettingError::Currency)?;
+        let whole = format!("{} {currency}", text.trim());
+        let whole = if text.contains(' ') { text.clone() } else { whole };
+        Amount::parse(&whole, &[currency]).map(Some).map_err(|_| SettingError::Release(text.clone()))
+    }
+
     /// Where it listens, with TLS if set.
     #[must_use]
     pub fn listener(&self) -> Listen {
@@ -116,4 +157,15 @@ impl OperatorConfig {
     pub fn terms(&self) -> Terms {
         Terms::default()
     }
+}
+
+/// A setting that says nothing usable.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SettingError {
+    /// The currency.
+    #[error(transparent)]
+    Currency(#[from] CurrencyError),
+    /// Not an amount.
+    #[error("payout_release_above: {0:?} is not an amount of the currency")]
+    Release(String),
 }

@@ -2,7 +2,7 @@
 //! and the table that says which there are. Source: rails/README.md, "Numbers everybody uses"; VarietyCash §2.4 (the tag
 //! key), §3 (Refresh); ADR 0028.
 
-use florin_books::{DocumentKey, Epoch, Timestamp};
+use florin_books::{Account, DocumentKey, Epoch, Timestamp};
 use florin_crypto::{Digest, cbor};
 use florin_money::Amount;
 use florin_parties::{PublishedEpoch, Terms};
@@ -108,6 +108,20 @@ pub struct Archived {
     pub at: Timestamp,
 }
 
+/// That the live coins of an epoch were ended.
+///
+/// Shape: `[at, account]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(array)]
+pub struct Dropped {
+    /// When.
+    #[n(0)]
+    pub at: Timestamp,
+    /// Which account has what they were worth, and pays a late holder.
+    #[n(1)]
+    pub to: Account,
+}
+
 /// An epoch of the table. Number, beginning and expiry never change: the expiry stands in its coins.
 ///
 /// Shape: `[number, from, until, expires, grace end, revoked, archived, dropped]`, what is absent at the end left out.
@@ -137,7 +151,7 @@ pub struct EpochEntry {
     pub archived: Option<Archived>,
     /// When the live ones were ended.
     #[n(7)]
-    pub dropped: Option<Timestamp>,
+    pub dropped: Option<Dropped>,
 }
 
 /// How far an epoch is.
@@ -450,7 +464,7 @@ impl Epochs {
     ///
     /// # Errors
     /// `Unknown`, `Already`, `NotArchived`.
-    pub fn drop_epoch(&self, number: Epoch, now: Timestamp) -> Result<Self, EpochError> {
+    pub fn drop_epoch(&self, number: Epoch, dropped: Dropped) -> Result<Self, EpochError> {
         let entry = self.known(number)?;
         if entry.dropped.is_some() {
             return Err(EpochError::Already(number, EpochState::Dropped));
@@ -458,7 +472,7 @@ impl Epochs {
         if entry.archived.is_none() {
             return Err(EpochError::NotArchived(number));
         }
-        Ok(self.with(number, |e| e.dropped = Some(now)))
+        Ok(self.with(number, |e| e.dropped = Some(dropped)))
     }
 
     fn known(&self, number: Epoch) -> Result<EpochEntry, EpochError> {

@@ -23,6 +23,10 @@ fn archived(at: Timestamp) -> Archived {
     Archived { digest: Digest([7; 32]), coins: 3, value: Amount::new(6, Currency::FLO), at }
 }
 
+const fn dropped(at: Timestamp) -> Dropped {
+    Dropped { at, to: Account::Suspense }
+}
+
 #[test]
 fn a_coin_pays_for_half_a_year_and_is_exchanged_for_three_more_months() {
     let calendar = calendar();
@@ -125,12 +129,12 @@ fn an_epoch_is_archived_after_its_end_and_dropped_after_that() {
     let old = table.entries()[0];
     let end = old.grace_end.unwrap();
     assert_eq!(table.archive(old.number, archived(end)), Err(EpochError::InUse(old.number)));
-    assert_eq!(table.drop_epoch(old.number, end.plus_ms(1)), Err(EpochError::NotArchived(old.number)));
+    assert_eq!(table.drop_epoch(old.number, dropped(end.plus_ms(1))), Err(EpochError::NotArchived(old.number)));
     let kept = table.archive(old.number, archived(end.plus_ms(1))).unwrap();
     assert_eq!(kept.state(old.number, end), Some(EpochState::Archived));
-    let gone = kept.drop_epoch(old.number, end.plus_ms(2)).unwrap();
+    let gone = kept.drop_epoch(old.number, dropped(end.plus_ms(2))).unwrap();
     let already = Err(EpochError::Already(old.number, EpochState::Dropped));
-    assert_eq!(gone.drop_epoch(old.number, end.plus_ms(3)), already);
+    assert_eq!(gone.drop_epoch(old.number, dropped(end.plus_ms(3))), already);
     assert_eq!(gone.archive(old.number, archived(end.plus_ms(3))), already);
     assert_eq!(
         gone.admits(old.number, Purpose::Redeem, NOW),

@@ -24,4 +24,4 @@ pub mod web;
 pub use ask::{AskError, IssuerKey, Prepared, ReadError};
 pub use coin::{BadCoin, COINS_ISSUED_MAX, COINS_PER_PAYMENT_MAX, Coin, CoinCause, CoinSet, HeldCoin};
 pub use com::{Com, PDesc, PayId, TidPy, pay_id};
-pub use epoch::{Archived, Calendar, EpochEntry, EpochError, EpochState, Epochs, Purpose};
+pub use epoch::{Archived, Calendar, Dropped, EpochEntry, EpochError, EpochState, Epochs, Purpose};
