@@ -247,8 +247,7 @@ fn holder(path: &Path, passphrase_file: Option<&PathBuf>) -> Result<KeyHolder, F
 /// Makes the order, has both sign it, and carries it out.
 async fn at_once(args: &OneShot, action: Action, output: Output) -> Result<ExitCode, Failure> {
     let operator = operator_id(&args.state, None).await?;
-    let mut signed =
-        SignedOrder::new(operator, action, SystemClock.now(), ONE_SHOT_MS, &mut OsEntropy);
+    let mut signed = SignedOrder::new(operator, action, SystemClock.now(), ONE_SHOT_MS, &mut OsEntropy);
     for (n, file) in args.holders.holder.iter().enumerate() {
         let holder = holder(file, args.holders.holder_passphrase_file.get(n))?;
         signed.sign(&holder).map_err(|r| refused(r.slug, r.detail))?;
@@ -317,8 +316,7 @@ async fn order(args: OrderArgs, output: Output) -> Result<ExitCode, Failure> {
 }
 
 fn sign(args: &SignArgs, output: Output) -> Result<ExitCode, Failure> {
-    let mut signed =
-        SignedOrder::from_text(&read(&args.file)?).map_err(|r| refused(r.slug, r.detail))?;
+    let mut signed = SignedOrder::from_text(&read(&args.file)?).map_err(|r| refused(r.slug, r.detail))?;
     if let Some(order) = signed.order_unverified() {
         // What is signed is said before the passphrase is asked for.
         output.text(format!("you sign: {}", order.action));
@@ -355,9 +353,10 @@ async fn epochs(state: &StateArgs) -> Result<EpochsReport, Failure> {
 }
 
 async fn honour(args: &HonourArgs, output: Output) -> Result<ExitCode, Failure> {
-    let to: BankAccount = args.to.parse().map_err(|_| {
-        Failure::of(ExitCode::Usage, format!("--to: {:?} is not a bank account", args.to))
-    })?;
+    let to: BankAccount = args
+        .to
+        .parse()
+        .map_err(|_| Failure::of(ExitCode::Usage, format!("--to: {:?} is not a bank account", args.to)))?;
     let file = Path::new(&args.coins);
     let coins = if file.is_file() { read(file)? } else { args.coins.clone() };
     let request = HonourRequest { coins: coins.clone(), to: to.to_string() };

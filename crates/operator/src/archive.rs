@@ -135,8 +135,7 @@ impl Archives<'_> {
     /// `Io`, `Damaged`.
     pub fn read(&self, epoch: Epoch, expected: &Digest) -> Result<EpochArchive, ArchiveError> {
         let path = self.path(epoch);
-        let bytes =
-            std::fs::read(&path).map_err(|source| ArchiveError::Io { path: path.clone(), source })?;
+        let bytes = std::fs::read(&path).map_err(|source| ArchiveError::Io { path: path.clone(), source })?;
         let opened = || {
             let file: File = cbor::decode_strict(&bytes).ok()?;
             let known = file.magic == MAGIC && file.version == VERSION && digest_of(&bytes) == *expected;

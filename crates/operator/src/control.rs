@@ -5,9 +5,7 @@
 use std::fmt;
 
 use data_encoding::BASE64URL_NOPAD;
-use florin_books::{
-    DocumentKey, DocumentKind, Epoch, Needs, OnceKey, PartyId, Seq, Timestamp, Transition,
-};
+use florin_books::{DocumentKey, DocumentKind, Epoch, Needs, OnceKey, PartyId, Seq, Timestamp, Transition};
 use florin_coin::EpochError;
 use florin_coin::issuer::is_above;
 use florin_crypto::cose::Sign1;
@@ -150,8 +148,7 @@ impl SignedOrder {
         entropy: &mut dyn Entropy,
     ) -> Self {
         let exp = at.plus_ms(life_ms.min(ORDER_LIFE_MAX_MS));
-        let order =
-            Order { context: context(operator), action, nonce: ByteArray(random(entropy)), at, exp };
+        let order = Order { context: context(operator), action, nonce: ByteArray(random(entropy)), at, exp };
         Self { order: Bytes(cbor::encode(&order)), signatures: Vec::new() }
     }
 
@@ -359,7 +356,12 @@ impl Operator {
 
     /// Writes down that it was carried out; for a release, together with the orders to the bank. After a crash between the
     /// books lane and this one the same order is given again: the books know it by its once key, and it is noted here.
-    async fn note(&self, signed: &SignedOrder, order: &Order, names: &[String]) -> Result<usize, ControlError> {
+    async fn note(
+        &self,
+        signed: &SignedOrder,
+        order: &Order,
+        names: &[String],
+    ) -> Result<usize, ControlError> {
         let key = once(order.nonce.0);
         let mut needs = Needs { once: vec![key], ..Needs::default() };
         let mut owed = Vec::new();

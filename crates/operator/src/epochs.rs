@@ -279,7 +279,8 @@ impl Operator {
             live: seen.live,
         };
         let digest = self.archives().write(&archive)?;
-        self.change_epochs(once, |epochs, _| epochs.archive(number, Archived { digest, coins, value, at })).await
+        self.change_epochs(once, |epochs, _| epochs.archive(number, Archived { digest, coins, value, at }))
+            .await
     }
 
     async fn end_epoch(&self, number: Epoch, once: Option<OnceKey>) -> Result<(), EpochsError> {
@@ -287,7 +288,8 @@ impl Operator {
         for _ in 0..TRIES_MAX {
             let table = self.issuer.epochs();
             table.drop_epoch(number, Dropped { at: self.clock.now(), to })?;
-            let archived = table.entry(number).and_then(|e| e.archived).ok_or(EpochError::NotArchived(number))?;
+            let archived =
+                table.entry(number).and_then(|e| e.archived).ok_or(EpochError::NotArchived(number))?;
             let seen = self.seen(number)?;
             let written = self.archives().read(number, &archived.digest);
             // What moved since it was written down, and a file that a crash has left half-way, are written again.

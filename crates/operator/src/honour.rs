@@ -25,11 +25,9 @@ pub const COINS_MAX: usize = 256;
 pub const COINS_UNREADABLE: Refusal =
     Refusal::new("coins-unreadable", Class::BadRequest, Blame::Asker, false);
 /// A coin is not this operator's, or stands there twice.
-pub const COINS_NOT_GENUINE: Refusal =
-    Refusal::new("coins-not-genuine", Class::Denied, Blame::Asker, false);
+pub const COINS_NOT_GENUINE: Refusal = Refusal::new("coins-not-genuine", Class::Denied, Blame::Asker, false);
 /// The coins' epoch is not dropped: a wallet exchanges them.
-pub const EPOCH_NOT_DROPPED: Refusal =
-    Refusal::new("epoch-not-dropped", Class::Conflict, Blame::Asker, true);
+pub const EPOCH_NOT_DROPPED: Refusal = Refusal::new("epoch-not-dropped", Class::Conflict, Blame::Asker, true);
 /// A coin was spent before its epoch was dropped.
 pub const COINS_NOT_ARCHIVED: Refusal =
     Refusal::new("coins-not-archived", Class::Denied, Blame::Asker, false);

@@ -10,7 +10,8 @@ use florin_coin::issuer::{Issuer, IssuerSecrets, Lanes, SoftwareModule};
 use florin_crypto::{KemSecretKey, Secret, SigningKey, derive};
 use florin_money::{Currency, Denominations};
 use florin_parties::{
-    CurrencyTerms, DirectoryError, KeyList, KeyUse, OperatorKeys, PublishedEpoch, PublishedKey, SignedKeyList, operator_id,
+    CurrencyTerms, DirectoryError, KeyList, KeyUse, OperatorKeys, PublishedEpoch, PublishedKey,
+    SignedKeyList, operator_id,
 };
 use florin_shell::entropy::OsEntropy;
 use florin_shell::passphrase::Passphrase;

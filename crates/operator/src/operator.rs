@@ -218,7 +218,8 @@ impl Operator {
         let now = self.clock.now().max(self.published().list.time.plus_ms(1));
         let epochs = self.issuer.epochs().published();
         let (list, signed) = self.vaults.publish(&self.config, self.currency, self.since, epochs, now)?;
-        *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Published { list, signed });
+        *self.published.write().unwrap_or_else(PoisonError::into_inner) =
+            Arc::new(Published { list, signed });
         Ok(())
     }
 
@@ -276,10 +277,7 @@ impl Operator {
             claims_batch: self.config.claims_batch,
             claims_wait_ms: self.config.claims_wait_ms,
         };
-        let books = BooksCourier {
-            identity: self.lanes.identity.clone(),
-            release_above: self.release_above,
-        };
+        let books = BooksCourier { identity: self.lanes.identity.clone(), release_above: self.release_above };
         let (epochs, keeping) = (Arc::clone(self), stop.clone());
         vec![
             tokio::spawn(async move { epochs.keep_epochs(&keeping).await }),

@@ -129,7 +129,10 @@ fn an_epoch_is_archived_after_its_end_and_dropped_after_that() {
     let old = table.entries()[0];
     let end = old.grace_end.unwrap();
     assert_eq!(table.archive(old.number, archived(end)), Err(EpochError::InUse(old.number)));
-    assert_eq!(table.drop_epoch(old.number, dropped(end.plus_ms(1))), Err(EpochError::NotArchived(old.number)));
+    assert_eq!(
+        table.drop_epoch(old.number, dropped(end.plus_ms(1))),
+        Err(EpochError::NotArchived(old.number))
+    );
     let kept = table.archive(old.number, archived(end.plus_ms(1))).unwrap();
     assert_eq!(kept.state(old.number, end), Some(EpochState::Archived));
     let gone = kept.drop_epoch(old.number, dropped(end.plus_ms(2))).unwrap();

@@ -137,7 +137,11 @@ fn after_the_end_of_grace_no_step_takes_a_coin() {
     assert_eq!(causes(&change(&mut w, &coins[..1], &[100])), [], "the last millisecond");
     w.now = end.plus_ms(1);
     assert_eq!(causes(&change(&mut w, &coins[1..], &[50])), [CoinCause::Expired]);
-    assert_eq!(w.issuer.examine(&set(&coins[1..])).map(|n| n.len()).ok(), Some(1), "by hand it is still a coin");
+    assert_eq!(
+        w.issuer.examine(&set(&coins[1..])).map(|n| n.len()).ok(),
+        Some(1),
+        "by hand it is still a coin"
+    );
     let mut forged = coins[1].clone();
     forged.tag.0[0] ^= 1;
     let bad = w.issuer.examine(&set(&[forged])).unwrap_err();
