@@ -286,28 +286,9 @@ impl Wallet {
     }
 
     /// Whether a coin is not exchanged any more, as far as the key list says.
-    fn is_late(&self, coin: &Coin) -> bool {
+    pub(crate) fn is_late(&self, coin: &Coin) -> bool {
         let keys = self.keys();
         !keys.epochs.is_empty() && !keys.epoch(coin.epoch).is_some_and(|epoch| epoch.exchanges(self.now()))
-    }
-
-    /// Coins that nobody exchanges any more, for the operator to pay by hand: one text for each currency.
-    ///
-    /// # Errors
-    /// Those of the books.
-    pub fn late_coins(&self) -> Result<Vec<(Amount, String)>, WalletError> {
-        let late: Vec<Owned> =
-            self.coins()?.into_iter().filter(|o| !o.reserved && self.is_late(&o.coin.coin)).collect();
-        let mut texts = Vec::new();
-        for terms in &self.keys().currencies {
-            let of: Vec<Owned> =
-                late.iter().filter(|o| o.coin.worth.currency() == terms.currency).cloned().collect();
-            if !of.is_empty() {
-                let set = coin_set(&of, terms.currency)?;
-                texts.push((set.total, set.to_text()));
-            }
-        }
-        Ok(texts)
     }
 
     /// Learns which epochs were revoked, and exchanges their coins. Whether there were any.

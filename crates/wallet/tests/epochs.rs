@@ -92,16 +92,16 @@ async fn coins_that_nobody_exchanges_any_more_stay_and_are_handed_over_as_text()
     let begun = begun(&world);
     publish(&world, 74, &begun);
     let wallet = world.with_coins("w", "10.00 FLO", &mix(CoinMix::Few)).await;
-    assert_eq!(wallet.late_coins().unwrap().len(), 0);
+    assert_eq!(wallet.late_coins().unwrap().late.len(), 0);
     let end = begun.entries()[0].grace_end.unwrap();
     world.later(end.since(world.clock.now()) + 1);
     publish(&world, 74, &begun.schedule(world.clock.now()).unwrap().unwrap());
     wallet.status().await.unwrap();
     assert_eq!(holds(&wallet), 1000, "asking changes nothing");
-    let late = wallet.late_coins().unwrap();
+    let late = wallet.late_coins().unwrap().late;
     assert_eq!(late.len(), 1);
-    let read = CoinSet::from_text(&late[0].1).unwrap();
-    assert_eq!((read.total, late[0].0.minor()), (late[0].0, 1000));
+    let read = CoinSet::from_text(&late[0].text).unwrap();
+    assert_eq!((read.total, late[0].worth.minor()), (late[0].worth, 1000));
     assert!(world.issuer.examine(&read).is_ok());
     assert!(end.0 > 200 * DAY);
 }
