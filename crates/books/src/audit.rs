@@ -1,7 +1,7 @@
 //! The audit: balances recomputed from the journal, registers counted from their live sets, the chain followed from
 //! its beginning. Source: books.md, "The rules every commit obeys".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use florin_crypto::Digest;
 use florin_money::CurrencyCode;
@@ -11,6 +11,7 @@ use crate::holding::HoldingChange;
 use crate::ids::{Seq, Timestamp};
 use crate::lane::{Lane, LaneSpec};
 use crate::record::{Record, link};
+use crate::token::Epoch;
 
 /// Something that does not agree.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -66,6 +67,15 @@ pub enum Finding {
         live: i128,
         /// The account.
         account_says: i128,
+    },
+    /// The epochs that the journal has dropped are not those that the books have.
+    #[error("the journal and the books differ in the epochs that were dropped")]
+    Dropped,
+    /// A live set of the books is not what the journal leaves of it.
+    #[error("epoch {}: the books have other live tokens than the journal leaves", epoch.0)]
+    Live {
+        /// Of which epoch.
+        epoch: Epoch,
     },
     /// The chain ends in another link.
     #[error("the chain of the journal and of the books differ")]
@@ -198,6 +208,16 @@ impl Audit {
             let now = books.balance(account, currency);
             if i128::from(now) != journal {
                 self.findings.push(Finding::Balance { account, currency, books: now, journal });
+            }
+        }
+        if !self.rebuilt.dropped().eq(books.dropped()) {
+            self.findings.push(Finding::Dropped);
+        }
+        let epochs: BTreeSet<Epoch> =
+            self.rebuilt.live().circulation().chain(books.live().circulation()).map(|c| c.epoch).collect();
+        for epoch in epochs {
+            if self.rebuilt.live().of_epoch(epoch) != books.live().of_epoch(epoch) {
+                self.findings.push(Finding::Live { epoch });
             }
         }
         let tokens = self.token_values(books);

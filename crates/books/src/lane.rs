@@ -1,6 +1,6 @@
 //! A lane: one deterministic state machine in memory. Source: books.md, "Lanes and stores".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use florin_crypto::{Digest, cbor};
@@ -14,7 +14,7 @@ use crate::overlay::{Generation, Overlay};
 use crate::record::{Core, Entry, Record, link, seed_digest};
 use crate::register::{LiveSets, RegisterSpec};
 use crate::rules::{self, Rejected};
-use crate::token::{Issued, TokenNumber};
+use crate::token::{Epoch, Issued, TokenNumber};
 use crate::transition::{Effect, Outgoing, Transition};
 
 /// What a lane is made for.
@@ -54,7 +54,8 @@ pub struct Lane {
 
 /// What a checkpoint holds.
 ///
-/// Shape: `[format, lane, seq, time, chain, balances, live sets, holdings, outbox, H(registers)]`.
+/// Shape: `[format, lane, seq, time, chain, balances, live sets, holdings, outbox, H(registers), dropped
+/// epochs]`; the last is absent as long as no epoch was dropped.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(array)]
 pub struct State {
@@ -78,6 +79,8 @@ pub struct State {
     pub(crate) outbox: BTreeMap<EffectId, Outgoing>,
     #[n(9)]
     registers: Digest,
+    #[n(10)]
+    dropped: Option<BTreeSet<Epoch>>,
 }
 
 const FORMAT: u32 = 1;
@@ -147,6 +150,7 @@ impl Lane {
             holdings: BTreeMap::new(),
             outbox: BTreeMap::new(),
             registers: spec.registers_digest(),
+            dropped: None,
         };
         Self { spec, state, overlay: Overlay::default() }
     }
@@ -191,6 +195,7 @@ impl Lane {
             documents: t.documents,
             effects: t.effects,
             seed_digest: seed_digest(&t.seed),
+            drops: (!t.drops.is_empty()).then_some(t.drops),
         };
         let balances = rules::check(self, &core)?;
         rules::conditions(&t.requires, &balances, &self.state.balances)?;
@@ -261,6 +266,10 @@ impl Lane {
         }
         for i in &core.created {
             self.state.live.create(i.first.epoch, i.first.denomination, i.count);
+        }
+        for epoch in core.dropped() {
+            self.state.live.drop_epoch(*epoch);
+            self.state.dropped.get_or_insert_default().insert(*epoch);
         }
         for change in &core.holdings {
             self.hold(change);
@@ -363,6 +372,17 @@ impl Lane {
     #[must_use]
     pub const fn live(&self) -> &LiveSets {
         &self.state.live
+    }
+
+    /// Whether the tokens of an epoch were ended all at once. It never issues again: its numbers were given out.
+    #[must_use]
+    pub fn is_dropped(&self, epoch: Epoch) -> bool {
+        self.state.dropped.as_ref().is_some_and(|dropped| dropped.contains(&epoch))
+    }
+
+    /// The epochs that were dropped.
+    pub fn dropped(&self) -> impl Iterator<Item = Epoch> + '_ {
+        self.state.dropped.iter().flatten().copied()
     }
 
     /// What this party holds of other issuers.

@@ -7,7 +7,7 @@ use minicbor::{Decode, Encode};
 use crate::account::Posting;
 use crate::holding::HoldingChange;
 use crate::ids::{Seq, Timestamp};
-use crate::token::{Issued, TokenNumber};
+use crate::token::{Epoch, Issued, TokenNumber};
 use crate::transition::{DocumentWrite, Effect, Mark, OnceKey};
 
 /// What was spent, created, posted and written. It stays to the end of its epoch.
@@ -50,6 +50,9 @@ pub struct Core {
     /// H(seed): the chain stays whole when the seed has gone.
     #[n(11)]
     pub seed_digest: Digest,
+    /// Epochs whose live tokens ended all at once; absent where there are none, so that other records keep their bytes.
+    #[n(12)]
+    pub drops: Option<Vec<Epoch>>,
 }
 
 /// A change that happened.
@@ -64,6 +67,14 @@ pub struct Record {
     /// What only a repeated reply needs.
     #[cbor(n(1), with = "crate::codec::optional_bytes")]
     pub seed: Option<Vec<u8>>,
+}
+
+impl Core {
+    /// The epochs that it dropped.
+    #[must_use]
+    pub fn dropped(&self) -> &[Epoch] {
+        self.drops.as_deref().unwrap_or_default()
+    }
 }
 
 impl Record {

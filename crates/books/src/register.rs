@@ -138,6 +138,18 @@ impl LiveSets {
         first
     }
 
+    /// The live tokens of one epoch alone.
+    #[must_use]
+    pub fn of_epoch(&self, epoch: Epoch) -> Self {
+        let of = self.sets.iter().filter(|((e, _), _)| *e == epoch);
+        Self { sets: of.map(|(key, set)| (*key, set.clone())).collect() }
+    }
+
+    /// Ends everything of an epoch.
+    pub(crate) fn drop_epoch(&mut self, epoch: Epoch) {
+        self.sets.retain(|(e, _), _| *e != epoch);
+    }
+
     /// What is live, in order of epoch and denomination.
     pub fn circulation(&self) -> impl Iterator<Item = Circulation> + '_ {
         self.sets.iter().map(|(&(epoch, denomination), s)| Circulation {

@@ -9,7 +9,7 @@ use crate::holding::HoldingChange;
 use crate::ids::{EffectId, HoldingId, Seq, Timestamp};
 use crate::lane::Lane;
 use crate::record::Core;
-use crate::token::TokenNumber;
+use crate::token::{DenominationId, Epoch, TokenNumber};
 use crate::transition::{Condition, DocumentKey, Effect, Transition};
 
 /// Why the lane did not apply a change, in checking order. Nothing has changed.
@@ -53,6 +53,12 @@ pub enum Rejected {
     NotLive {
         /// Their indices in the transition's `consumes`.
         tokens: Vec<usize>,
+    },
+    /// An epoch was dropped before.
+    #[error("epoch {} was dropped before", epoch.0)]
+    Dropped {
+        /// Which.
+        epoch: Epoch,
     },
     /// A holding is not there, not free, or reserved for another exchange.
     #[error("a holding is not available")]
@@ -155,6 +161,7 @@ pub(crate) fn admit(lane: &Lane, t: &Transition, time: Timestamp) -> Result<(), 
 /// What must hold of every record, when it is made and when it is redone.
 pub(crate) fn check(lane: &Lane, core: &Core) -> Result<NewBalances, Rejected> {
     tokens_live(lane, &core.consumed)?;
+    droppable(lane, core)?;
     issuable(lane, core)?;
     holdings_available(lane, &core.holdings)?;
     effects_open(lane, &core.effects)?;
@@ -175,9 +182,21 @@ fn tokens_live(lane: &Lane, consumed: &[TokenNumber]) -> Result<(), Rejected> {
     if tokens.is_empty() { Ok(()) } else { Err(Rejected::NotLive { tokens }) }
 }
 
+/// An epoch is dropped once, and nothing else happens to its tokens in the same change.
+fn droppable(lane: &Lane, core: &Core) -> Result<(), Rejected> {
+    let drops = core.dropped();
+    if let Some(epoch) = drops.iter().find(|e| lane.is_dropped(**e)) {
+        return Err(Rejected::Dropped { epoch: *epoch });
+    }
+    let named: HashSet<_> = drops.iter().collect();
+    let touched = core.consumed.iter().any(|n| named.contains(&n.epoch));
+    if touched || named.len() != drops.len() { Err(Rejected::Twice) } else { Ok(()) }
+}
+
 fn issuable(lane: &Lane, core: &Core) -> Result<(), Rejected> {
     for i in &core.created {
-        let known = value_of(lane, &i.first).is_some();
+        let ended = lane.is_dropped(i.first.epoch) || core.dropped().contains(&i.first.epoch);
+        let known = value_of(lane, &i.first).is_some() && !ended;
         let room = lane.state.live.has_room(i.first.epoch, i.first.denomination, {
             let skipped =
                 i.first.counter.saturating_sub(lane.state.live.next(i.first.epoch, i.first.denomination));
@@ -272,6 +291,11 @@ fn conserved(lane: &Lane, core: &Core) -> Result<(), Rejected> {
         let (register, currency, value) = value_of(lane, n).ok_or(Rejected::NotIssuable)?;
         add(Account::Register(register), currency, i128::from(value))?;
     }
+    for c in lane.state.live.circulation().filter(|c| core.dropped().contains(&c.epoch)) {
+        let (register, currency, value) = value_in(lane, c.denomination).ok_or(Rejected::NotIssuable)?;
+        let total = i128::from(value).checked_mul(i128::from(c.live)).ok_or(Rejected::Overflow)?;
+        add(Account::Register(register), currency, total)?;
+    }
     for i in &core.created {
         let (register, currency, value) = value_of(lane, &i.first).ok_or(Rejected::NotIssuable)?;
         let total = i128::from(value).checked_mul(i128::from(i.count)).ok_or(Rejected::Overflow)?;
@@ -302,8 +326,12 @@ fn conserved(lane: &Lane, core: &Core) -> Result<(), Rejected> {
 
 /// The register, currency and value of a token.
 fn value_of(lane: &Lane, n: &TokenNumber) -> Option<(RegisterId, CurrencyCode, u64)> {
-    let register = lane.spec.register(n.denomination.register())?;
-    let value = register.denominations.value(n.denomination.index())?;
+    value_in(lane, n.denomination)
+}
+
+fn value_in(lane: &Lane, denomination: DenominationId) -> Option<(RegisterId, CurrencyCode, u64)> {
+    let register = lane.spec.register(denomination.register())?;
+    let value = register.denominations.value(denomination.index())?;
     Some((register.id, register.denominations.currency().code(), value))
 }
 

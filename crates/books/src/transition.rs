@@ -7,7 +7,7 @@ use minicbor::{Decode, Encode};
 use crate::account::{Account, Posting};
 use crate::holding::HoldingChange;
 use crate::ids::{EffectId, PartyId, Seq, Timestamp};
-use crate::token::{Issue, TokenNumber};
+use crate::token::{Epoch, Issue, TokenNumber};
 
 /// A kind of document; each crate has a range of its own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Encode, Decode)]
@@ -139,6 +139,8 @@ pub struct Transition {
     pub consumes: Vec<TokenNumber>,
     /// Tokens to issue.
     pub creates: Vec<Issue>,
+    /// Epochs whose tokens all end here; what they were worth has to be posted away from their registers.
+    pub drops: Vec<Epoch>,
     /// Tokens of other issuers.
     pub holdings: Vec<HoldingChange>,
     /// Ids to remember.
@@ -164,6 +166,7 @@ impl Transition {
             requires: Vec::new(),
             consumes: Vec::new(),
             creates: Vec::new(),
+            drops: Vec::new(),
             holdings: Vec::new(),
             marks: Vec::new(),
             postings: Vec::new(),

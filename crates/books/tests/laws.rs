@@ -332,3 +332,88 @@ fn a_record_that_was_changed_or_left_out_is_not_redone() {
     assert_eq!(fresh.redo(without_seed).unwrap().unwrap().chain, entry.chain);
     assert!(Lane::from_checkpoint(LaneSpec { lane: LaneId(3), ..spec() }, &lane.checkpoint()).is_err());
 }
+
+/// Ends epoch 1, which is worth 180 in a furnished lane, and posts this much of it.
+fn dropping(n: u64, posted: u64, lane: &Lane) -> Transition {
+    let mut t = empty(n, lane);
+    t.drops.push(Epoch(1));
+    t.post(REGISTER, Account::Suspense, amount(posted));
+    t
+}
+
+#[test]
+fn an_epoch_is_dropped_whole_for_exactly_what_is_live_in_it() {
+    let mut lane = furnished();
+    let mut spent = empty(1, &lane);
+    spent.consumes.push(token(3, 4));
+    spent.post(REGISTER, owed(1), amount(10));
+    lane.apply(spent, Timestamp(0)).unwrap();
+    let mut other = empty(2, &lane);
+    other.creates.push(Issue { epoch: Epoch(2), ..issue(0, 3) });
+    other.post(Account::Bank(0), REGISTER, amount(3));
+    lane.apply(other, Timestamp(0)).unwrap();
+    for wrong in [0, 169, 171, 173] {
+        let t = dropping(3, wrong, &lane);
+        assert_eq!(refused(&mut lane, t), Rejected::NotConserved { account: REGISTER });
+    }
+    let t = dropping(3, 170, &lane);
+    lane.apply(t, Timestamp(0)).unwrap();
+    assert_eq!(lane.balance(REGISTER, flo()), -3);
+    assert_eq!(lane.balance(Account::Suspense, flo()), -170);
+    assert!(lane.is_dropped(Epoch(1)) && !lane.is_dropped(Epoch(2)));
+    assert!(lane.live().circulation().all(|c| c.epoch == Epoch(2)));
+    let mut late = empty(4, &lane);
+    late.consumes.push(token(3, 0));
+    late.post(REGISTER, owed(1), amount(10));
+    assert_eq!(refused(&mut lane, late), Rejected::NotLive { tokens: vec![0] });
+}
+
+#[test]
+fn a_dropped_epoch_neither_issues_again_nor_is_dropped_again() {
+    let mut lane = furnished();
+    let t = dropping(1, 180, &lane);
+    lane.apply(t, Timestamp(0)).unwrap();
+    let again = dropping(2, 0, &lane);
+    assert_eq!(refused(&mut lane, again), Rejected::Dropped { epoch: Epoch(1) });
+    // Its numbers were given out: the next one would be number 0 again.
+    let issued = buy(3, 0, 1, &lane);
+    assert_eq!(refused(&mut lane, issued), Rejected::NotIssuable);
+    let back = Lane::from_checkpoint(spec(), &lane.checkpoint()).unwrap();
+    assert!(back.is_dropped(Epoch(1)));
+    assert_eq!(back.checkpoint(), lane.checkpoint());
+}
+
+#[test]
+fn nothing_else_happens_to_the_tokens_of_an_epoch_that_is_dropped() {
+    let mut lane = furnished();
+    let mut spends = dropping(1, 180, &lane);
+    spends.consumes.push(token(3, 0));
+    assert_eq!(refused(&mut lane, spends), Rejected::Twice);
+    let mut twice = dropping(2, 180, &lane);
+    twice.drops.push(Epoch(1));
+    assert_eq!(refused(&mut lane, twice), Rejected::Twice);
+    let mut issues = dropping(3, 180, &lane);
+    issues.creates.push(issue(0, 1));
+    assert_eq!(refused(&mut lane, issues), Rejected::NotIssuable);
+}
+
+#[test]
+fn records_without_drops_keep_their_bytes_and_the_audit_sees_a_drop_that_the_books_deny() {
+    let mut lane = furnished();
+    let t = empty(1, &lane);
+    let plain = lane.apply(t, Timestamp(0)).unwrap();
+    assert_eq!(plain.bytes[..2], [0x82, 0x8c], "twelve elements, as before there were drops");
+    let mut audit = Audit::new(spec());
+    let mut books = Lane::new(spec());
+    let bought = buy(1, 0, 3, &books);
+    let first = books.apply(bought, Timestamp(0)).unwrap();
+    let mut t = empty(2, &books);
+    t.drops.push(Epoch(1));
+    t.post(REGISTER, Account::Capital, amount(3));
+    let dropped = books.clone().apply(t, Timestamp(0)).unwrap();
+    audit.absorb(&first.record);
+    audit.absorb(&dropped.record);
+    let report = audit.finish(&books);
+    assert!(report.findings.contains(&Finding::Dropped), "{report:?}");
+    assert!(report.findings.contains(&Finding::Live { epoch: Epoch(1) }), "{report:?}");
+}

@@ -26,6 +26,8 @@ struct Step {
     lag: u64,
     hold: (u8, u64),
     effect: (u8, u64),
+    epoch: u16,
+    drop: Option<u16>,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -40,9 +42,9 @@ fn step() -> impl Strategy<Value = Step> {
         0..6u64,
         0..4u64,
         (0..5u8, 0..6u64),
-        (0..3u8, 0..6u64),
+        ((0..3u8, 0..6u64), 1..4u16, prop_oneof![5 => Just(None), 1 => (1..4u16).prop_map(Some)]),
     )
-        .prop_map(|(now, buy, spend, error, once, document, lag, hold, effect)| Step {
+        .prop_map(|(now, buy, spend, error, once, document, lag, hold, (effect, epoch, drop))| Step {
             now,
             buy,
             spend,
@@ -52,6 +54,8 @@ fn step() -> impl Strategy<Value = Step> {
             lag,
             hold,
             effect,
+            epoch,
+            drop,
         })
 }
 
@@ -61,12 +65,18 @@ fn transition(n: u64, s: &Step, lane: &Lane) -> Transition {
     t.once.push(once(s.once));
     let mut net = 0;
     if s.buy.1 > 0 {
-        t.creates.push(issue(s.buy.0, s.buy.1));
+        t.creates.push(Issue { epoch: Epoch(s.epoch), ..issue(s.buy.0, s.buy.1) });
         net += i64::try_from(VALUES[usize::from(s.buy.0)] * u64::from(s.buy.1)).unwrap();
     }
     for &(index, counter) in &s.spend {
-        t.consumes.push(token(index, counter));
+        t.consumes.push(TokenNumber { epoch: Epoch(s.epoch), ..token(index, counter) });
         net -= i64::try_from(VALUES[usize::from(index)]).unwrap();
+    }
+    if let Some(epoch) = s.drop {
+        t.drops.push(Epoch(epoch));
+        for c in lane.live().circulation().filter(|c| c.epoch == Epoch(epoch)) {
+            net -= i64::try_from(VALUES[usize::from(c.denomination.index())] * c.live).unwrap();
+        }
     }
     t.postings.push(Posting { account: REGISTER, currency: flo(), delta: -net });
     t.postings.push(Posting { account: Account::Bank(0), currency: flo(), delta: net + s.error });
@@ -109,6 +119,8 @@ proptest! {
         for (n, s) in steps.iter().enumerate() {
             let t = transition(u64::try_from(n).unwrap(), s, &lane);
             let keys = t.once.clone();
+            let drops = t.drops.clone();
+            let ended: Vec<Epoch> = lane.dropped().collect();
             let before = lane.checkpoint();
             let time = lane.time();
             match lane.apply(t, Timestamp(s.now)) {
@@ -118,6 +130,13 @@ proptest! {
                     prop_assert_eq!(entry.record.core.seq, Seq(u64::try_from(entries.len()).unwrap() + 1));
                     prop_assert_eq!(&minicbor::decode::<Record>(&entry.bytes).unwrap(), &entry.record);
                     prop_assert_eq!(&florin_crypto::encode(&entry.record), &entry.bytes);
+                    for epoch in drops {
+                        prop_assert!(!ended.contains(&epoch), "an epoch was dropped twice");
+                        prop_assert!(lane.live().circulation().all(|c| c.epoch != epoch));
+                    }
+                    for i in &entry.record.core.created {
+                        prop_assert!(!ended.contains(&i.first.epoch), "a dropped epoch issued again");
+                    }
                     // Nothing folded away can be seen from here: facts may be three records old, folds are too.
                     for key in keys {
                         prop_assert!(once_seen.insert(key) || entries.len() > fold, "a once key was taken twice");

@@ -9,6 +9,7 @@ mod gate_cmd;
 mod module_args;
 mod operator_books_cmd;
 mod operator_cmd;
+mod operator_control_cmd;
 mod output;
 mod wallet_cmd;
 

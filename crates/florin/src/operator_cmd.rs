@@ -30,6 +30,7 @@ use crate::common::{StateArgs, await_listener, client};
 use crate::failure::Failure;
 use crate::module_args::ModuleArgs;
 use crate::operator_books_cmd::{self, AuditArgs, BooksArgs, CirculationArgs, JournalArgs, PayoutsCommand};
+use crate::operator_control_cmd::ControlCommand;
 use crate::output::Output;
 
 const ROLE: &str = "operator";
@@ -62,6 +63,8 @@ pub enum OperatorCommand {
     Config(ConfigCommand),
     /// Lists what is owed to participants, such as pay-outs that the bank rejected; orders it again with --pay.
     Owed(OwedArgs),
+    #[command(flatten)]
+    Control(ControlCommand),
     /// Exports the signed authorisation of a purchase, or lists the purchases.
     Evidence(EvidenceArgs),
 }
@@ -156,6 +159,7 @@ pub async fn run(command: OperatorCommand, output: Output) -> Result<ExitCode, F
             Ok(ExitCode::Done)
         }
         OperatorCommand::Owed(args) => owed_to(&args, output).await,
+        OperatorCommand::Control(command) => crate::operator_control_cmd::run(command, output).await,
         OperatorCommand::Evidence(args) => evidence(&args, output).await,
     }
 }
@@ -172,6 +176,7 @@ struct InitReport {
     network: String,
     bank_account: String,
     url: String,
+    holders: Vec<PathBuf>,
 }
 
 impl fmt::Display for InitReport {
@@ -180,6 +185,11 @@ impl fmt::Display for InitReport {
         writeln!(f, "  settings      {}", self.settings.display())?;
         writeln!(f, "  fingerprint   {}  (what wallets and gates pin)", self.network)?;
         writeln!(f, "  bank account  {}", self.bank_account)?;
+        for file in &self.holders {
+            writeln!(f, "  key holder    {}", file.display())?;
+        }
+        writeln!(f, "Give each key holder's file to another person and move both off this machine:")?;
+        writeln!(f, "together they open who bought which coins.")?;
         write!(f, "Next: florin operator serve  ->  {}", self.url)
     }
 }
@@ -203,6 +213,7 @@ async fn init(args: InitArgs, output: Output) -> Result<ExitCode, Failure> {
         network: network_id(made.id),
         bank_account: made.account.to_string(),
         url: format!("http://{}", made.config.listen),
+        holders: made.holders,
     });
     Ok(ExitCode::Done)
 }
@@ -268,17 +279,25 @@ async fn serve(args: ServeArgs, output: Output) -> Result<ExitCode, Failure> {
     let places = vault_places(&args.state)?;
     let passphrase = args.state.passphrase(&places.state)?;
     let bound = config.listener().bind().await?;
-    let url = bound.url();
+    let (url, here) = (bound.url(), places.holders_here());
     let opened = tokio::task::spawn_blocking(move || Operator::open(config, &places, &passphrase, rail));
     let operator = opened.await.map_err(|e| Failure::of(ExitCode::Io, e.to_string()))??;
     let stop = Stop::on_signal().map_err(|e| Failure::of(ExitCode::Io, e.to_string()))?;
+    warn_of_holders(&here);
     if output.json {
-        output.value(&serde_json::json!({"listening": url, "network": network_id(operator.list.operator)}));
+        output.value(&serde_json::json!({"listening": url, "network": network_id(operator.id)}));
     } else {
         output.line(format!("listening on {url}"));
-        output.line(format!("fingerprint {}", network_id(operator.list.operator)));
+        output.line(format!("fingerprint {}", network_id(operator.id)));
     }
     Ok(operator.run(bound, stop).await)
+}
+
+/// The machine that seals must not be able to open.
+fn warn_of_holders(here: &[PathBuf]) {
+    for file in here {
+        tracing::warn!(file = %file.display(), "a key holder's file lies on this machine: carry it away");
+    }
 }
 
 /// Opens the operator of a state that nobody serves.
@@ -331,7 +350,8 @@ async fn owed_to(args: &OwedArgs, output: Output) -> Result<ExitCode, Failure> {
         Some(report) => report,
         None => {
             let operator = open(&args.state, settings(&args.state, None, toml::Table::new())?.value)?;
-            let report = owed(&operator.lanes.identity, operator.currency, args.pay).await;
+            let report =
+                owed(&operator.lanes.identity, operator.currency, operator.release_above, args.pay).await;
             report.map_err(|e| Failure::of(ExitCode::Io, e.to_string()))?
         }
     };

@@ -44,6 +44,8 @@ pub enum WalletCommand {
     Receipt(ReceiptArgs),
     /// Shows what is open, and settles what can be settled.
     Status(StateArgs),
+    /// Shows coins that nobody exchanges any more as text, for the operator to pay by hand.
+    Late(StateArgs),
     /// Shows or sets the limits.
     Limits(LimitArgs),
 }
@@ -226,6 +228,9 @@ pub async fn run(command: WalletCommand, output: Output) -> Result<ExitCode, Fai
         WalletCommand::Buy(args) => buy(args, output).await,
         WalletCommand::Balance(state) => {
             with(&state, output, async |w| Ok((w.balance()?, ExitCode::Done))).await
+        }
+        WalletCommand::Late(state) => {
+            with(&state, output, async |w| Ok((w.late_coins()?, ExitCode::Done))).await
         }
         WalletCommand::Pay(args) if args.what.trim().starts_with(florin_coin::payer::INVOICE_PREFIX) => {
             pay_invoice(args, output).await

@@ -78,6 +78,7 @@ pub fn router(operator: &Arc<Operator>) -> Router {
         .route("/admin/owed", get(list_owed).post(pay_owed))
         .route("/admin/payouts", get(show_payouts).post(resume_payouts))
         .merge(crate::reading::router())
+        .merge(crate::control_pages::router())
         .layer(from_fn_with_state(Arc::clone(operator), admit))
         .with_state(Arc::clone(operator))
 }
@@ -99,7 +100,7 @@ async fn pay_owed(State(operator): State<Arc<Operator>>) -> Response {
 }
 
 async fn answer_owed(operator: &Operator, pay: bool) -> Response {
-    match owed(&operator.lanes.identity, operator.currency, pay).await {
+    match owed(&operator.lanes.identity, operator.currency, operator.release_above, pay).await {
         Ok(report) => Json(report).into_response(),
         Err(error) => Problem::fault(&error).into_response(),
     }

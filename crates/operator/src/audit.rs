@@ -4,8 +4,8 @@
 use std::fmt;
 
 use florin_books::{Account, AuditReport, LaneId, Seq};
-use florin_coin::issuer::{HandOver, PayOut};
-use florin_coin::kinds::{HAND_OVER, PAY_OUT};
+use florin_coin::issuer::{HandOver, Honour, PayOut};
+use florin_coin::kinds::{HAND_OVER, HONOUR, PAY_OUT};
 use florin_money::{Amount, Currency, CurrencyCode};
 use florin_shell::house::{ActError, House};
 use florin_store::{CommitError, StoreError};
@@ -230,7 +230,7 @@ fn pair_difference(lanes: &Lanes, currency: Currency) -> Result<i64, AuditError>
         (lane.balance(Account::Pair(BOOKS), code), out)
     })?;
     let (got, back) = lanes.books.books.view(move |lane| {
-        let back: Vec<_> = lane.outbox().filter(|o| o.kind == PAY_OUT).cloned().collect();
+        let back: Vec<_> = lane.outbox().filter(|o| matches!(o.kind, PAY_OUT | HONOUR)).cloned().collect();
         (lane.balance(Account::Pair(IDENTITY), code), back)
     })?;
     let mut under_way: u64 = 0;
@@ -238,7 +238,11 @@ fn pair_difference(lanes: &Lanes, currency: Currency) -> Result<i64, AuditError>
         let arrived = !lanes.books.books.load(&hand.needs())?.once.is_empty();
         under_way = under_way.saturating_add(if arrived { 0 } else { hand.total.minor() });
     }
-    for payout in back.iter().filter_map(PayOut::read) {
+    for paid in back.iter().filter(|o| o.kind == HONOUR).filter_map(Honour::read) {
+        let arrived = !lanes.identity.books.load(&paid.needs())?.once.is_empty();
+        under_way = under_way.saturating_add(if arrived { 0 } else { paid.amount.minor() });
+    }
+    for payout in back.iter().filter(|o| o.kind == PAY_OUT).filter_map(PayOut::read) {
         let arrived = !lanes.identity.books.load(&payout.needs())?.once.is_empty();
         under_way = under_way.saturating_add(if arrived { 0 } else { payout.amount.minor() });
     }

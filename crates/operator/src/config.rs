@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use florin_money::{Currency, CurrencyError};
+use florin_books::Account;
+use florin_money::{Amount, Currency, CurrencyError};
 use florin_parties::Terms;
 use florin_parties::bank::BankAccount;
 use florin_shell::service::Listen;
 use serde::{Deserialize, Serialize};
 
+use crate::key_holder::KeyHolderPublic;
 use crate::module::ModuleSettings;
 
 /// Settings of an operator. An unknown key is an error.
@@ -49,6 +51,34 @@ pub struct OperatorConfig {
     pub requests_per_second: u32,
     /// Whether loopback is exempt from limits by address, as for a gate on the same machine.
     pub loopback_exempt: bool,
+    /// The public halves of the two key holders.
+    pub key_holder: Vec<KeyHolderPublic>,
+    /// A pay-out of more than this, such as `100.00`, waits until both key holders release it.
+    pub payout_release_above: Option<String>,
+    /// Where the worth of coins goes whose epoch is dropped; from there a late holder is paid.
+    pub unclaimed: Unclaimed,
+}
+
+/// What becomes of money whose coins nobody has brought back in time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unclaimed {
+    /// Its owner is not settled.
+    #[default]
+    Suspense,
+    /// It is the operator's own.
+    Capital,
+}
+
+impl Unclaimed {
+    /// The account.
+    #[must_use]
+    pub const fn account(self) -> Account {
+        match self {
+            Self::Suspense => Account::Suspense,
+            Self::Capital => Account::Capital,
+        }
+    }
 }
 
 /// The operator's account at its bank.
@@ -96,6 +126,9 @@ impl Default for OperatorConfig {
             registrations_per_hour: 60,
             requests_per_second: 200,
             loopback_exempt: true,
+            key_holder: Vec::new(),
+            payout_release_above: None,
+            unclaimed: Unclaimed::default(),
         }
     }
 }
@@ -116,6 +149,18 @@ impl OperatorConfig {
         account.map_or_else(|_| self.bank.account.clone(), |a| a.iban().to_owned())
     }
 
+    /// The most that is paid out without both key holders.
+    ///
+    /// # Errors
+    /// Not an amount of the currency.
+    pub fn release_above(&self) -> Result<Option<Amount>, SettingError> {
+        let Some(text) = &self.payout_release_above else { return Ok(None) };
+        let currency = self.money().map_err(SettingError::Currency)?;
+        let whole = format!("{} {currency}", text.trim());
+        let whole = if text.contains(' ') { text.clone() } else { whole };
+        Amount::parse(&whole, &[currency]).map(Some).map_err(|_| SettingError::Release(text.clone()))
+    }
+
     /// Where it listens, with TLS if set.
     #[must_use]
     pub fn listener(&self) -> Listen {
@@ -127,4 +172,15 @@ impl OperatorConfig {
     pub fn terms(&self) -> Terms {
         Terms::default()
     }
+}
+
+/// A setting that says nothing usable.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SettingError {
+    /// The currency.
+    #[error(transparent)]
+    Currency(#[from] CurrencyError),
+    /// Not an amount.
+    #[error("payout_release_above: {0:?} is not an amount of the currency")]
+    Release(String),
 }

@@ -10,7 +10,8 @@ use florin_coin::issuer::{CoinModule, Issuer, IssuerSecrets, Lanes};
 use florin_crypto::{KemSecretKey, Secret, SigningKey, derive};
 use florin_money::{Currency, Denominations};
 use florin_parties::{
-    CurrencyTerms, DirectoryError, KeyList, KeyUse, OperatorKeys, PublishedKey, SignedKeyList, operator_id,
+    CurrencyTerms, DirectoryError, KeyList, KeyUse, OperatorKeys, PublishedEpoch, PublishedKey,
+    SignedKeyList, operator_id,
 };
 use florin_shell::entropy::OsEntropy;
 use florin_shell::passphrase::Passphrase;
@@ -81,6 +82,14 @@ impl OperatorVaults {
         self.main.secret(&format!("store-{lane}"))
     }
 
+    /// The key that seals what is written down of epochs that are over.
+    ///
+    /// # Errors
+    /// `NoSuchSecret`.
+    pub fn archive_key(&self) -> Result<Secret<32>, VaultError> {
+        Ok(derive(&[self.main.secret("store-books")?.expose()], b"florin/v1/operator/archive"))
+    }
+
     fn root(&self) -> Result<SigningKey, VaultError> {
         Ok(SigningKey::from_seed(&self.main.secret("root")?))
     }
@@ -143,6 +152,7 @@ impl OperatorVaults {
         config: &OperatorConfig,
         currency: Currency,
         made: Timestamp,
+        epochs: Vec<PublishedEpoch>,
         now: Timestamp,
     ) -> Result<(KeyList, Vec<u8>), KeysError> {
         let root = self.root()?;
@@ -163,6 +173,7 @@ impl OperatorVaults {
                 currency,
                 denominations: denominations(currency).values().to_vec(),
             }],
+            epochs,
             terms: config.terms(),
         };
         let signed = SignedKeyList::sign(&list, &root)?;

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use florin_books::{Clock, LaneId, LaneSpec, Outgoing, RegisterSpec, Timestamp};
-use florin_coin::issuer::{HandOver, PayOut, hand_over, payout};
-use florin_coin::kinds::{HAND_OVER, PAY_OUT};
+use florin_coin::issuer::{HandOver, Honour, PayOut, hand_over, honour_paid, payout_within};
+use florin_coin::kinds::{HAND_OVER, HONOUR, PAY_OUT};
 use florin_crypto::{Secret, cbor};
+use florin_money::Amount;
 use florin_parties::bank::{Direction, Order};
 use florin_parties::kinds::{COPY_PARTICIPANT, SUBMIT_ORDER};
 use florin_parties::{participant, treasury};
@@ -140,25 +141,35 @@ async fn take_claim(books: &House, effect: &Outgoing) -> Result<(), ActError> {
     books.act(&hand.needs(), |facts, _| Some(hand_over(&hand, facts, IDENTITY))).await.map(|_| ())
 }
 
-/// Carries what the books lane sends out: pay-outs to the identity lane.
+/// Carries what the books lane sends out: pay-outs to the identity lane, and money for coins paid by hand.
 pub struct BooksCourier {
     /// Who is who.
     pub identity: House,
+    /// A pay-out of more waits for both key holders.
+    pub release_above: Option<Amount>,
 }
 
 impl Courier for BooksCourier {
     fn carry<'a>(&'a self, effect: &'a Outgoing) -> Carrying<'a> {
         Box::pin(async move {
+            if effect.kind == HONOUR {
+                let Some(paid) = Honour::read(effect) else { return Carried::Later };
+                let made = |facts: &_, m: &mut florin_rail::Moment<'_>| {
+                    Some(honour_paid(&paid, facts, BOOKS, m.now, m.entropy))
+                };
+                return carried(self.identity.act(&paid.needs(), made).await.map(|_| ()));
+            }
             let Some(out) = PayOut::read(effect) else { return Carried::Later };
-            let done = self
-                .identity
-                .act(&out.needs(), |facts, m| Some(payout(&out, facts, BOOKS, m.now, m.entropy)))
-                .await;
+            let limit = self.release_above;
+            let made = |facts: &_, m: &mut florin_rail::Moment<'_>| {
+                Some(payout_within(&out, facts, BOOKS, limit, m.now, m.entropy))
+            };
+            let done = self.identity.act(&out.needs(), made).await;
             carried(done.map(|_| ()))
         })
     }
 
     fn takes(&self, kind: u16) -> bool {
-        kind == PAY_OUT
+        matches!(kind, PAY_OUT | HONOUR)
     }
 }

@@ -2,10 +2,16 @@
 //! one set of books in two lanes. Source: architecture.md, "Layout".
 
 pub mod admin;
+pub mod archive;
 pub mod audit;
 pub mod bank;
 pub mod config;
+pub mod control;
+pub mod control_pages;
+pub mod epochs;
+pub mod honour;
 pub mod init;
+pub mod key_holder;
 pub mod keys;
 pub mod lanes;
 pub mod module;
@@ -19,6 +25,7 @@ pub mod routes;
 pub use audit::{AuditError, BooksReport, audit, audit_now, audit_with_bank};
 pub use config::{BankSettings, OperatorConfig};
 pub use init::{InitError, Sandbox, init_sandbox};
+pub use key_holder::{KeyHolder, KeyHolderError, KeyHolderPublic, KnownHolder, two_holders};
 pub use keys::{OperatorVaults, VaultPlaces};
-pub use operator::{Operator, OperatorError, create};
+pub use operator::{Operator, OperatorError, Published, create};
 pub use owed::{OwedReport, owed};

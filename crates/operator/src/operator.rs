@@ -2,16 +2,17 @@
 //! Source: architecture.md, "Layout", "Conventions".
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use florin_bank::BankRail;
-use florin_books::{Clock, DocumentKey, DocumentKind, Needs, Timestamp, Transition};
+use florin_books::{Clock, DocumentKey, DocumentKind, Needs, PartyId, Timestamp, Transition};
 use florin_coin::issuer::Issuer;
-use florin_crypto::{cbor, digest};
+use florin_coin::{Calendar, Epochs};
+use florin_crypto::{Secret, cbor, digest};
 use florin_http::limits::RateLimit;
 use florin_http::{Limits, Registry, ServeCounters, Stop};
-use florin_money::{Currency, CurrencyError};
+use florin_money::{Amount, Currency, CurrencyError};
 use florin_parties::{KeyList, OperatorKeys};
 use florin_shell::clock::SystemClock;
 use florin_shell::exit::ExitCode;
@@ -24,7 +25,7 @@ use tokio::sync::Notify;
 
 use crate::admin::AdminToken;
 use crate::bank::BankDesk;
-use crate::config::OperatorConfig;
+use crate::config::{OperatorConfig, SettingError};
 use crate::keys::{KeysError, OperatorVaults, VaultPlaces, registers};
 use crate::lanes::{BOOKS, BankCourier, BooksCourier, IDENTITY, LaneCourier, Lanes, lane, spec};
 use crate::module::ModuleFault;
@@ -48,6 +49,12 @@ pub enum OperatorError {
     /// The currency of the settings.
     #[error(transparent)]
     Currency(#[from] CurrencyError),
+    /// Another setting.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// The table of epochs cannot be read.
+    #[error("the table of epochs is damaged")]
+    Epochs,
     /// A file of the state.
     #[error(transparent)]
     Home(#[from] florin_shell::home::HomeError),
@@ -61,7 +68,8 @@ impl OperatorError {
             Self::Vault(e) | Self::Keys(KeysError::Vault(e)) => e.exit_code(),
             Self::Module(e) => e.exit_code(),
             Self::Store(e) => ExitCode::of_store(e),
-            Self::Currency(_) | Self::Keys(KeysError::List(_)) => ExitCode::Configuration,
+            Self::Currency(_) | Self::Setting(_) | Self::Keys(KeysError::List(_)) => ExitCode::Configuration,
+            Self::Epochs => ExitCode::BadData,
             Self::Home(e) => e.exit_code(),
         }
     }
@@ -86,10 +94,19 @@ pub struct Operator {
     pub keys: Arc<OperatorKeys>,
     /// The issuer.
     pub issuer: Arc<Issuer>,
-    /// The key list.
-    pub list: KeyList,
-    /// The key list as it is published.
-    pub signed_list: Vec<u8>,
+    /// ID_I.
+    pub id: PartyId,
+    /// A pay-out of more waits for both key holders.
+    pub release_above: Option<Amount>,
+    /// How long epochs last.
+    pub(crate) calendar: Calendar,
+    /// Seals what is written down of epochs that are over.
+    pub(crate) archive_key: Secret<32>,
+    /// One change of the epochs at a time.
+    pub(crate) changing: tokio::sync::Mutex<()>,
+    vaults: OperatorVaults,
+    since: Timestamp,
+    published: RwLock<Arc<Published>>,
     /// Its bank.
     pub bank: Arc<BankDesk>,
     /// Compares the books with the bank's statement.
@@ -100,6 +117,14 @@ pub struct Operator {
     pub registry: Arc<Registry>,
     /// What opens its admin pages.
     pub admin: AdminToken,
+}
+
+/// The key list as it is published now.
+pub struct Published {
+    /// What it says.
+    pub list: KeyList,
+    /// As it was signed.
+    pub signed: Vec<u8>,
 }
 
 /// Makes an operator's state: keys and empty books.
@@ -135,9 +160,22 @@ impl Operator {
         passphrase: &Passphrase,
         rail: Arc<dyn BankRail>,
     ) -> Result<Arc<Self>, OperatorError> {
+        Self::open_with_clock(config, places, passphrase, rail, Arc::new(SystemClock))
+    }
+
+    /// The same with a clock of one's own.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub fn open_with_clock(
+        config: OperatorConfig,
+        places: &VaultPlaces,
+        passphrase: &Passphrase,
+        rail: Arc<dyn BankRail>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, OperatorError> {
         let vaults = OperatorVaults::open(places, passphrase)?;
-        let currency = config.money()?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let (currency, release_above) = (config.money()?, config.release_above()?);
         let registers = registers(currency);
         let open = |id, name| -> Result<_, OperatorError> {
             Ok(lane(&places.state, spec(id, &registers), &vaults.store_key(name)?, &clock, false)?)
@@ -149,7 +187,10 @@ impl Operator {
         let issuer = Arc::new(issuer.with_purchase_max(config.purchase_max_minor));
         let now = clock.now();
         let since = since(&lanes.identity, now)?;
-        let (list, signed_list) = vaults.publish(&config, currency, since, now)?;
+        let calendar = Calendar::of(&config.terms());
+        let epochs = open_epochs(&lanes.books, calendar, now)?;
+        let (list, signed) = vaults.publish(&config, currency, since, epochs.published(), now)?;
+        issuer.set_epochs(Arc::new(epochs));
         let registry = Registry::new();
         let desk = BankDesk::new(lanes.identity.clone(), Arc::clone(&rail), &config.bank.capital_reference);
         let bank = Arc::new(desk);
@@ -162,14 +203,37 @@ impl Operator {
             lanes,
             keys,
             issuer,
-            list,
-            signed_list,
+            id: list.operator,
+            release_above,
+            calendar,
+            archive_key: vaults.archive_key()?,
+            changing: tokio::sync::Mutex::default(),
+            vaults,
+            since,
+            published: RwLock::new(Arc::new(Published { list, signed })),
             bank,
             reconciler: Arc::new(reconciler),
             clock,
             registry,
             admin,
         }))
+    }
+
+    /// The key list as it is now.
+    #[must_use]
+    pub fn published(&self) -> Arc<Published> {
+        self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Signs the key list anew, after the epochs have changed. Each list is later than the one before, so that nobody who
+    /// has the newer one takes the older.
+    pub(crate) fn republish(&self) -> Result<(), KeysError> {
+        let now = self.clock.now().max(self.published().list.time.plus_ms(1));
+        let epochs = self.issuer.epochs().published();
+        let (list, signed) = self.vaults.publish(&self.config, self.currency, self.since, epochs, now)?;
+        *self.published.write().unwrap_or_else(PoisonError::into_inner) =
+            Arc::new(Published { list, signed });
+        Ok(())
     }
 
     /// Whether it can serve.
@@ -216,7 +280,7 @@ impl Operator {
         code
     }
 
-    /// Starts the couriers and the bank's poller.
+    /// Starts the couriers, the bank's poller and the keeper of the epochs.
     pub fn start_work(self: &Arc<Self>, stop: &Stop) -> Vec<tokio::task::JoinHandle<()>> {
         let every = Duration::from_millis(self.config.bank_poll_ms.max(10));
         let (bank, polling) = (Arc::clone(&self.bank), stop.clone());
@@ -226,10 +290,12 @@ impl Operator {
             claims_batch: self.config.claims_batch,
             claims_wait_ms: self.config.claims_wait_ms,
         };
-        let books = BooksCourier { identity: self.lanes.identity.clone() };
+        let books = BooksCourier { identity: self.lanes.identity.clone(), release_above: self.release_above };
         let (reconciler, comparing) = (Arc::clone(&self.reconciler), stop.clone());
         let compare_every = self.config.reconcile_every_ms;
+        let (epochs, keeping) = (Arc::clone(self), stop.clone());
         vec![
+            tokio::spawn(async move { epochs.keep_epochs(&keeping).await }),
             tokio::spawn(async move { bank.keep_polling(every, &polling).await }),
             tokio::spawn(async move {
                 if compare_every > 0 {
@@ -261,6 +327,24 @@ fn courier(
     let (caller, stop) = (Arc::clone(&called), stop.clone());
     house.books.subscribe(move |_| caller.notify_one());
     tokio::spawn(async move { outbox::run(house, &courier, &called, stop).await })
+}
+
+/// The table of epochs; a first one where there is none yet.
+fn open_epochs(
+    books: &florin_shell::house::House,
+    calendar: Calendar,
+    now: Timestamp,
+) -> Result<Epochs, OperatorError> {
+    let facts = books.books.load(&Needs { documents: vec![Epochs::KEY], ..Needs::default() })?;
+    if let Some(bytes) = facts.document(&Epochs::KEY) {
+        return Epochs::read(calendar, bytes).ok_or(OperatorError::Epochs);
+    }
+    let out = books.books.view(|lane| lane.live().circulation().map(|c| c.epoch).collect::<Vec<_>>());
+    let epochs = Epochs::begin(calendar, now, &out.map_err(|_| StoreError::Unknown)?);
+    let mut t = Transition::new(digest("florin/v1/operator/epochs", &[]), facts.as_of);
+    t.write(Epochs::KEY, epochs.to_bytes());
+    books.books.commit(t).map_err(|_| StoreError::Unknown)?;
+    Ok(epochs)
 }
 
 /// When the keys came into use: kept in the books, so that the signed list says the same after every start.

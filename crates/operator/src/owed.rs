@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-use florin_books::{Account, Needs, PartyId, Seq, Transition};
+use florin_books::{Account, Facts, Needs, PartyId, Seq, Timestamp, Transition};
+use florin_coin::issuer::is_above;
 use florin_coin::kinds::{RAIL_NUMBER, STEP_PAYOUT};
 use florin_crypto::{digest, random};
 use florin_money::{Amount, Currency};
@@ -27,6 +28,8 @@ pub struct OwedLine {
     pub account: Option<String>,
     /// Whether it has been ordered from the bank now.
     pub ordered: bool,
+    /// Whether it is so much that both key holders have to release it.
+    pub waits_for_release: bool,
 }
 
 /// Everything that is owed.
@@ -53,34 +56,44 @@ impl fmt::Display for OwedReport {
             .map(|o| {
                 let to = o.account.as_deref().unwrap_or("no confirmed account");
                 let done = if o.ordered { ", ordered" } else { "" };
-                format!("{}  {}  {to}{done}", o.party, o.amount)
+                let waits = if o.waits_for_release { ", waits for release" } else { "" };
+                format!("{}  {}  {to}{done}{waits}", o.party, o.amount)
             })
             .collect();
         write!(f, "{}", lines.join("\n"))
     }
 }
 
-/// Lists what is owed; with `pay`, orders it from the bank where there is a confirmed account and the participant is not
-/// blocked.
+/// To whom something is owed, and how much.
+pub(crate) fn creditors(identity: &House, currency: Currency) -> Result<Vec<(PartyId, Amount)>, ActError> {
+    let code = currency.code();
+    let found = identity.books.view(move |lane| {
+        let owed = lane.balances().filter_map(move |(account, c, balance)| match account {
+            Account::Party(id) if c == code && balance < 0 => {
+                Some((id, Amount::new(balance.unsigned_abs(), currency)))
+            }
+            _ => None,
+        });
+        owed.collect()
+    });
+    found.map_err(ActError::Commit)
+}
+
+/// Lists what is owed; with `pay`, orders it from the bank where there is a confirmed account, the participant is not
+/// blocked, and it is no more than `limit`.
 ///
 /// # Errors
 /// Those of the books.
-pub async fn owed(identity: &House, currency: Currency, pay: bool) -> Result<OwedReport, ActError> {
-    let code = currency.code();
-    let parties: Vec<(PartyId, u64)> = identity
-        .books
-        .view(move |lane| {
-            let owed = lane.balances().filter_map(move |(account, c, balance)| match account {
-                Account::Party(id) if c == code && balance < 0 => Some((id, balance.unsigned_abs())),
-                _ => None,
-            });
-            owed.collect()
-        })
-        .map_err(ActError::Commit)?;
+pub async fn owed(
+    identity: &House,
+    currency: Currency,
+    limit: Option<Amount>,
+    pay: bool,
+) -> Result<OwedReport, ActError> {
+    let parties = creditors(identity, currency)?;
     let stopped = brake::stopped(identity)?.map(StoppedLine::of);
     let mut report = OwedReport { owed: Vec::with_capacity(parties.len()), stopped };
-    for (party, minor) in parties {
-        let amount = Amount::new(minor, currency);
+    for (party, amount) in parties {
         let needs = Needs {
             documents: vec![Enrolment::key_of(party), Participant::key_of(party)],
             ..Needs::default()
@@ -90,33 +103,48 @@ pub async fn owed(identity: &House, currency: Currency, pay: bool) -> Result<Owe
             .document(&Enrolment::key_of(party))
             .and_then(Enrolment::read)
             .and_then(|e| e.confirmed().map(|c| c.account.masked()));
-        let ordered = pay && order(identity, &needs, party, amount).await?;
+        let waits_for_release = is_above(amount, limit);
+        let ordered = pay && !waits_for_release && order(identity, &needs, party, amount).await?;
         let (party, amount) = (party.to_string(), amount.to_string());
-        report.owed.push(OwedLine { party, amount, account, ordered });
+        report.owed.push(OwedLine { party, amount, account, ordered, waits_for_release });
     }
     Ok(report)
+}
+
+/// Adds the order for what is owed to somebody; false where there is no account to pay to, or the participant is blocked.
+pub(crate) fn request(
+    t: &mut Transition,
+    facts: &Facts,
+    party: PartyId,
+    amount: Amount,
+    id: OrderId,
+    now: Timestamp,
+) -> bool {
+    let participant = facts.document(&Participant::key_of(party)).and_then(Participant::read);
+    let enrolment = facts.document(&Enrolment::key_of(party)).and_then(Enrolment::read);
+    let account = enrolment
+        .filter(|_| participant.is_some_and(|p| p.is_active()))
+        .and_then(|e| e.confirmed().map(|c| c.account.clone()));
+    let Some(account) = account else { return false };
+    let order = Order {
+        id,
+        direction: Direction::Credit,
+        account,
+        amount,
+        remittance: "FLORIN PAYOUT".into(),
+        mandate: None,
+    };
+    let purpose = Purpose { rail: RAIL_NUMBER, step: STEP_PAYOUT, reference: *id.bytes() };
+    treasury::request(t, order, purpose, Some(Account::Party(party)), now).is_ok()
 }
 
 /// Orders it. Ordered twice at once, the second finds nothing owed: the books let nobody be owed less than nothing.
 async fn order(identity: &House, needs: &Needs, party: PartyId, amount: Amount) -> Result<bool, ActError> {
     let made = identity
         .act(needs, |facts, moment| {
-            let participant = facts.document(&Participant::key_of(party)).and_then(Participant::read)?;
-            let enrolment = facts.document(&Enrolment::key_of(party)).and_then(Enrolment::read)?;
-            let account = enrolment.confirmed().filter(|_| participant.is_active())?.account.clone();
             let id = OrderId::new(random(moment.entropy));
             let mut t = Transition::new(digest("florin/v1/operator/owed", &[id.bytes()]), Seq(0));
-            let order = Order {
-                id,
-                direction: Direction::Credit,
-                account,
-                amount,
-                remittance: "FLORIN PAYOUT".into(),
-                mandate: None,
-            };
-            let purpose = Purpose { rail: RAIL_NUMBER, step: STEP_PAYOUT, reference: *id.bytes() };
-            treasury::request(&mut t, order, purpose, Some(Account::Party(party)), moment.now).ok()?;
-            Some(t)
+            request(&mut t, facts, party, amount, id, moment.now).then_some(t)
         })
         .await;
     match made {

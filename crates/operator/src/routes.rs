@@ -138,7 +138,8 @@ fn message(reply: Vec<u8>) -> Response {
 }
 
 async fn well_known(State(operator): State<Arc<Operator>>) -> Response {
-    let list = &operator.list;
+    let published = operator.published();
+    let list = &published.list;
     let (id, now) = (network_id(list.operator), operator.clock.now().0);
-    Json(Description::new(&operator.signed_list, &list.name, id, list.test, now)).into_response()
+    Json(Description::new(&published.signed, &list.name, id, list.test, now)).into_response()
 }

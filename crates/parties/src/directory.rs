@@ -3,7 +3,7 @@
 //! use); architecture.md, "Conventions" (`/.well-known/florin`).
 
 use data_encoding::BASE64URL_NOPAD;
-use florin_books::{PartyId, Timestamp};
+use florin_books::{Epoch, PartyId, Timestamp};
 use florin_crypto::cose::{CoseError, Sign1};
 use florin_crypto::{KemPublicKey, SigningKey, VerifyKey, cbor, cose, digest};
 use florin_money::{Currency, Denominations};
@@ -11,6 +11,7 @@ use florin_rail::Context;
 use florin_rail::common::SKEW_MS;
 use minicbor::{Decode, Encode};
 
+use crate::epoch::{self, PublishedEpoch};
 use crate::kinds::RAIL;
 
 /// The id of a key: which one an envelope, a signature or a tag is made with.
@@ -170,6 +171,8 @@ pub struct KeyList {
     pub keys: Vec<PublishedKey>,
     /// The currencies.
     pub currencies: Vec<CurrencyTerms>,
+    /// The epochs whose coins are out, oldest first.
+    pub epochs: Vec<PublishedEpoch>,
     /// The terms.
     pub terms: Terms,
 }
@@ -189,14 +192,14 @@ pub enum DirectoryError {
     /// The root key did not sign it.
     #[error("the key list is not signed by its root key")]
     Signature,
-    /// Too long, a key under another id or listed twice, no usable key, or denominations that are none.
+    /// Too long, a key under another id or listed twice, no usable key, denominations or epochs that are none.
     #[error("the key list contradicts itself")]
     Inconsistent,
 }
 
 /// What the root key signs.
 ///
-/// Shape: `[context, root key, name, test, time, keys, currencies, terms]`.
+/// Shape: `[context, root key, name, test, time, keys, currencies, epochs, terms]`.
 #[derive(Encode, Decode)]
 #[cbor(array)]
 struct Payload {
@@ -215,6 +218,8 @@ struct Payload {
     #[n(6)]
     currencies: Vec<CurrencyTerms>,
     #[n(7)]
+    epochs: Vec<PublishedEpoch>,
+    #[n(8)]
     terms: Terms,
 }
 
@@ -244,6 +249,7 @@ impl SignedKeyList {
             time: list.time,
             keys: list.keys.clone(),
             currencies: list.currencies.clone(),
+            epochs: list.epochs.clone(),
             terms: list.terms,
         };
         let kid = key_id(KeyUse::MessageSignature, key.as_bytes());
@@ -267,8 +273,8 @@ impl SignedKeyList {
             return Err(DirectoryError::OperatorChanged);
         }
         signed.verify(&payload.root).map_err(|_: CoseError| DirectoryError::Signature)?;
-        let Payload { context: _, root, name, test, time, keys, currencies, terms } = payload;
-        let list = KeyList { operator, root, name, test, time, keys, currencies, terms };
+        let Payload { context: _, root, name, test, time, keys, currencies, epochs, terms } = payload;
+        let list = KeyList { operator, root, name, test, time, keys, currencies, epochs, terms };
         list.check()?;
         Ok(list)
     }
@@ -301,6 +307,18 @@ impl KeyList {
         self.currencies.iter().find(|c| c.currency == currency)
     }
 
+    /// An epoch, if it is listed.
+    #[must_use]
+    pub fn epoch(&self, number: Epoch) -> Option<&PublishedEpoch> {
+        self.epochs.iter().find(|epoch| epoch.number == number)
+    }
+
+    /// The epoch whose coins are issued at a time: of those that have begun, the last.
+    #[must_use]
+    pub fn issuing(&self, at: Timestamp) -> Option<&PublishedEpoch> {
+        self.epochs.iter().rev().find(|epoch| epoch.from <= at && epoch.pays(at))
+    }
+
     fn signature_keys(&self) -> impl Iterator<Item = &PublishedKey> {
         self.keys.iter().filter(|k| k.key_use == KeyUse::MessageSignature)
     }
@@ -329,7 +347,8 @@ impl KeyList {
             && self.keys.iter().all(|k| usable(k) && honest(k))
             && has(KeyUse::MessageSignature)
             && has(KeyUse::Kem)
-            && self.currencies.iter().all(coins);
+            && self.currencies.iter().all(coins)
+            && epoch::are_consistent(&self.epochs);
         if whole { Ok(()) } else { Err(DirectoryError::Inconsistent) }
     }
 }

@@ -9,6 +9,7 @@ pub mod confirmation;
 pub mod directory;
 pub mod enrolment;
 pub mod enrolment_state;
+pub mod epoch;
 pub mod kinds;
 pub mod name;
 pub mod participant;
@@ -25,6 +26,7 @@ pub use directory::{
 };
 pub use enrolment::{CodeSent, EnrolStep};
 pub use enrolment_state::{Confirmed, Enrolment, EnrolmentEvent, EnrolmentState, NotNow, Pending};
+pub use epoch::PublishedEpoch;
 pub use name::{NameError, ParticipantName};
 pub use participant::{
     Certificate, CertificateError, Participant, ParticipantState, Roles, party_id, write_participant,

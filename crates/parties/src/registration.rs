@@ -258,6 +258,7 @@ pub(crate) fn lane_refused(why: &Rejected) -> Refusal {
         | Rejected::Marked { .. }
         | Rejected::TooEarly
         | Rejected::NotLive { .. }
+        | Rejected::Dropped { .. }
         | Rejected::NotHeld { .. }
         | Rejected::Settled { .. }
         | Rejected::Balance { .. }

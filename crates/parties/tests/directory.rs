@@ -10,12 +10,12 @@
 
 mod support;
 
-use florin_books::{PartyId, Timestamp};
+use florin_books::{Epoch, PartyId, Timestamp};
 use florin_crypto::{KemSecretKey, SeededEntropy, SigningKey, cose, sign1};
 use florin_money::Currency;
 use florin_parties::{
-    CurrencyTerms, DirectoryError, KeyList, KeyUse, PublishedKey, SignedKeyList, key_id, network_id,
-    operator_id, parse_network_id,
+    CurrencyTerms, DirectoryError, KeyList, KeyUse, PublishedEpoch, PublishedKey, SignedKeyList, key_id,
+    network_id, operator_id, parse_network_id,
 };
 use support::{DAY, START, World, key_list, one_element_more};
 
@@ -76,7 +76,7 @@ fn nobody_signs_for_another_root_or_contradicts_himself() {
         SignedKeyList::sign(&changed, &root)
     };
     type Change<'a> = &'a dyn Fn(&mut KeyList);
-    let cases: [(&str, Change<'_>); 11] = [
+    let cases: [(&str, Change<'_>); 14] = [
         ("a key under another id", &|l| l.keys[0].kid[0] ^= 1),
         ("a key twice", &|l| l.keys.push(l.keys[0].clone())),
         ("one key, two uses (G4)", &|l| {
@@ -99,12 +99,48 @@ fn nobody_signs_for_another_root_or_contradicts_himself() {
         ("no denomination", &|l| {
             l.currencies[0] = CurrencyTerms { currency: Currency::FLO, denominations: vec![2, 1] };
         }),
+        ("an epoch that ends before it begins", &|l| {
+            l.epochs = vec![PublishedEpoch { until: START, ..epoch(1) }]
+        }),
+        ("an epoch twice", &|l| l.epochs = vec![epoch(1), epoch(1)]),
+        ("grace that ends before the expiry", &|l| {
+            l.epochs = vec![PublishedEpoch { grace_end: Some(START.plus_ms(1)), ..epoch(1) }];
+        }),
         ("a long name", &|l| l.name = "n".repeat(71)),
     ];
     for (what, f) in cases {
         assert_eq!(change(f), Err(DirectoryError::Inconsistent), "{what}");
     }
     assert!(change(&|l| l.name = "ü".repeat(70)).is_ok());
+    let endless = PublishedEpoch { grace_end: None, ..epoch(2) };
+    assert!(change(&|l| l.epochs = vec![epoch(1), endless]).is_ok());
+}
+
+fn epoch(number: u16) -> PublishedEpoch {
+    PublishedEpoch {
+        number: Epoch(number),
+        revoked: None,
+        grace_end: Some(START.plus_ms(4 * DAY)),
+        from: START.plus_ms(1),
+        until: START.plus_ms(2 * DAY),
+        expires: START.plus_ms(3 * DAY),
+    }
+}
+
+#[test]
+fn the_epoch_whose_coins_are_issued_is_the_last_that_has_begun_and_was_not_revoked() {
+    let (_, mut list) = list();
+    assert_eq!(list.issuing(START.plus_ms(5)), None);
+    let later = |n: u16| PublishedEpoch { from: START.plus_ms(u64::from(n) * 10), ..epoch(n) };
+    list.epochs = vec![later(1), later(2), later(3)];
+    let number = |list: &KeyList, ms: u64| list.issuing(START.plus_ms(ms)).map(|e| e.number.0);
+    assert_eq!([number(&list, 9), number(&list, 10), number(&list, 25)], [None, Some(1), Some(2)]);
+    list.epochs[1].revoked = Some(START.plus_ms(24));
+    assert_eq!([number(&list, 23), number(&list, 24)], [Some(2), Some(1)]);
+    assert!(
+        list.epoch(Epoch(2)).is_some_and(|e| !e.pays(START.plus_ms(24)) && e.exchanges(START.plus_ms(24)))
+    );
+    assert!(!epoch(1).exchanges(START.plus_ms(4 * DAY + 1)));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use florin_books::{Needs, Rejected, Transition};
+use florin_coin::CoinCause;
 use florin_coin::messages::Outcome as Verdict;
 use florin_coin::payer::{self, PayerNews};
 use florin_crypto::{ByteArray, Bytes, cbor, digest};
@@ -255,6 +256,10 @@ impl Wallet {
                 Some(t)
             })
             .await?;
+        if news.causes.iter().any(|bad| bad.cause == CoinCause::Revoked) {
+            // The payment is over; that the coins are not new yet must not hide its end. `status` tries again.
+            let _ = self.recoup().await;
+        }
         Ok(item)
     }
 

@@ -113,11 +113,12 @@ pub(crate) fn part_coins(
     let mut lost = Vec::new();
     for (index, owned) in (0u32..).zip(coins) {
         match causes.iter().find(|bad| bad.index == index) {
-            Some(bad) => {
+            // One that was revoked or has expired stays: it is exchanged.
+            Some(bad) if bad.cause.is_final() => {
                 remove_coins(t, issuer, exchange, std::slice::from_ref(owned));
                 lost.push(LostCoin { worth: owned.coin.worth, cause: bad.cause });
             }
-            None => t.holdings.push(HoldingChange::Release(owned.id, exchange.id)),
+            _ => t.holdings.push(HoldingChange::Release(owned.id, exchange.id)),
         }
     }
     lost
@@ -174,10 +175,13 @@ impl Wallet {
 
     /// Free coins of a currency that pay now.
     pub(crate) fn free_coins(&self, currency: Currency) -> Result<Vec<Owned>, WalletError> {
-        let now = self.now();
+        let (now, keys) = (self.now(), self.keys());
         let mut coins = self.coins()?;
-        let pays =
-            |o: &Owned| !o.reserved && o.coin.worth.currency() == currency && o.coin.coin.expires > now;
+        let pays = |o: &Owned| {
+            let coin = &o.coin.coin;
+            let revoked = keys.epoch(coin.epoch).is_some_and(|epoch| epoch.revoked.is_some());
+            !o.reserved && o.coin.worth.currency() == currency && coin.expires > now && !revoked
+        };
         coins.retain(pays);
         Ok(coins)
     }
@@ -220,7 +224,10 @@ impl Wallet {
                 Selection::Change { give, exact, back } => {
                     let wanted = CoinList::of_values(exact.values().chain(back.values()));
                     let wanted = wanted.map_err(|_| WalletError::NotPayable { amount })?;
-                    self.change(&pick(&give), wanted).await?;
+                    match self.change(&pick(&give), wanted).await {
+                        Err(WalletError::CoinsRefused { .. }) if self.recoup().await? => {}
+                        done => done?,
+                    }
                 }
             }
         }
@@ -260,14 +267,48 @@ impl Wallet {
         Ok(())
     }
 
-    /// Exchanges coins that soon stop paying, or have stopped, for new ones of the same values.
-    pub(crate) async fn refresh_expiring(&self) -> Result<(), WalletError> {
-        let calendar = Calendar::of(&self.keys().terms);
+    /// Free coins that soon stop paying, have stopped, or were revoked, and that are still exchanged.
+    fn old_coins(&self) -> Result<Vec<Owned>, WalletError> {
+        let (now, keys) = (self.now(), self.keys());
+        let calendar = Calendar::of(&keys.terms);
+        let issuing = keys.issuing(now).map(|epoch| epoch.expires);
         // Where coins live so shortly that new ones expire as soon, nothing is gained.
-        let until =
-            self.now().plus_ms(EXPIRING_MS).min(calendar.expiry(calendar.epoch_at(self.now())).minus_ms(1));
-        let old: Vec<Owned> =
-            self.coins()?.into_iter().filter(|o| !o.reserved && o.coin.coin.expires <= until).collect();
+        let newest = issuing.unwrap_or_else(|| calendar.expiry(calendar.epoch_at(now))).minus_ms(1);
+        let until = now.plus_ms(EXPIRING_MS).min(newest);
+        let mut coins = self.coins()?;
+        coins.retain(|o| {
+            let coin = &o.coin.coin;
+            let epoch = keys.epoch(coin.epoch);
+            let revoked = epoch.is_some_and(|epoch| epoch.revoked.is_some());
+            !o.reserved && (coin.expires <= until || revoked) && !self.is_late(coin)
+        });
+        Ok(coins)
+    }
+
+    /// Whether a coin is not exchanged any more, as far as the key list says.
+    pub(crate) fn is_late(&self, coin: &Coin) -> bool {
+        let keys = self.keys();
+        !keys.epochs.is_empty() && !keys.epoch(coin.epoch).is_some_and(|epoch| epoch.exchanges(self.now()))
+    }
+
+    /// Learns which epochs were revoked, and exchanges their coins. Whether there were any.
+    pub(crate) async fn recoup(&self) -> Result<bool, WalletError> {
+        match self.refresh_keys().await {
+            Ok(()) | Err(WalletError::Unreachable { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let keys = self.keys();
+        let revoked = |o: &Owned| keys.epoch(o.coin.coin.epoch).is_some_and(|e| e.revoked.is_some());
+        if !self.old_coins()?.iter().any(revoked) {
+            return Ok(false);
+        }
+        self.refresh_expiring().await?;
+        Ok(true)
+    }
+
+    /// Exchanges coins that soon stop paying, have stopped, or were revoked, for new ones of the same values.
+    pub(crate) async fn refresh_expiring(&self) -> Result<(), WalletError> {
+        let old = self.old_coins()?;
         for terms in &self.keys().currencies {
             let of: Vec<Owned> =
                 old.iter().filter(|o| o.coin.worth.currency() == terms.currency).cloned().collect();

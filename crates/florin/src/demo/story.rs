@@ -77,7 +77,7 @@ pub async fn tell(dir: &Path, output: Output, begun: Instant) -> Result<World, F
     let mut teller = Teller { output, begun, steps: 0 };
     let mut world = World::start(dir).await?;
     teller.step("bank", format!("a sandbox bank listens on {}", world.bank_url));
-    let fingerprint = network_id(world.operator.list.operator);
+    let fingerprint = network_id(world.operator.id);
     teller.step("operator", format!("listens on {}, fingerprint {fingerprint}", world.operator_url));
 
     let site = world.site().await?;

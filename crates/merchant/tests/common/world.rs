@@ -121,7 +121,8 @@ impl Operator {
                 currency: Currency::FLO,
                 denominations: denominations.values().to_vec(),
             }],
-            terms: Terms::default(),
+            epochs: Vec::new(),
+        terms: Terms::default(),
         };
         let signed_list = florin_parties::SignedKeyList::sign(&list, &root).unwrap();
         let keys = Arc::new(OperatorKeys::new(operator, signing, kem));

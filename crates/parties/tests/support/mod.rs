@@ -52,6 +52,7 @@ pub fn key_list(root: &SigningKey, signing: &SigningKey, kem: &KemSecretKey) -> 
             PublishedKey::new(KeyUse::Kem, kem.public_key().0, START, until),
         ],
         currencies: vec![CurrencyTerms { currency: Currency::FLO, denominations: vec![1, 2, 5, 10] }],
+        epochs: Vec::new(),
         terms: Terms::default(),
     }
 }

@@ -1,6 +1,7 @@
 //! The coin: an id, a value, an expiry and a tag that only the issuer can check. Source: VarietyCash §2.4, Figure 1;
 //! V9 (HMAC-SHA-256, recomputed, never stored).
 
+use data_encoding::BASE64URL_NOPAD;
 use florin_books::{Epoch, Timestamp};
 use florin_crypto::{ByteArray, cbor, digest};
 use florin_money::{Amount, MoneyError};
@@ -76,6 +77,25 @@ impl CoinSet {
     }
 }
 
+/// What coins in text form begin with.
+pub const COINS_PREFIX: &str = "florincoins1";
+
+impl CoinSet {
+    /// The coins as text, for a person to hand over. Whoever has the text has the money.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        format!("{COINS_PREFIX}{}", BASE64URL_NOPAD.encode(&cbor::encode(self)))
+    }
+
+    /// Reads coins in text form; nothing if it is none, or does not add up.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        let encoded = text.trim().strip_prefix(COINS_PREFIX)?;
+        let set: Self = cbor::decode_strict(&BASE64URL_NOPAD.decode(encoded.as_bytes()).ok()?).ok()?;
+        set.adds_up().then_some(set)
+    }
+}
+
 /// A coin as its holder keeps it: with its currency.
 ///
 /// Shape: `[worth, coin]`.
@@ -123,9 +143,22 @@ pub enum CoinCause {
     /// Its time to pay is over.
     #[n(4)]
     Expired,
+    /// Its epoch was revoked: it does not pay, and is exchanged for a new one.
+    #[n(5)]
+    Revoked,
 }
 
 impl CoinCause {
+    /// Whether the coin is good for nothing any more. One that was revoked is exchanged for a new one, and one that is
+    /// expired is exchanged in its grace period, and paid by hand after that: its holder keeps both.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        match self {
+            Self::Spent | Self::Forged | Self::Foreign | Self::Twice => true,
+            Self::Expired | Self::Revoked => false,
+        }
+    }
+
     /// Its name in docs/problems.md.
     #[must_use]
     pub const fn slug(self) -> &'static str {
@@ -135,6 +168,7 @@ impl CoinCause {
             Self::Foreign => "coin-foreign",
             Self::Twice => "coin-twice",
             Self::Expired => "coin-expired",
+            Self::Revoked => "coin-revoked",
         }
     }
 }

@@ -35,6 +35,9 @@ pub const STEP_BOX_OPEN: u8 = 11;
 /// only the envelope that its asker has made.
 pub const STEP_ENVELOPE: u8 = 12;
 
+/// A coin of a dropped epoch that was paid by hand, in once keys: its number.
+pub const STEP_HONOUR: u8 = 16;
+
 /// A purchase, by its id; identity lane.
 pub const PURCHASE: DocumentKind = DocumentKind(0x0201);
 /// What waits to be collected, by H(claim); books lane.
@@ -44,10 +47,15 @@ pub const ACKNOWLEDGED: DocumentKind = DocumentKind(0x0203);
 /// A box of the post, by H(payee, TID, side); books lane.
 pub const POST_BOX: DocumentKind = DocumentKind(0x0204);
 
+/// The table of epochs; books lane.
+pub const EPOCHS: DocumentKind = DocumentKind(0x0206);
+
 /// Effect: hand a claim over to the books lane.
 pub const HAND_OVER: u16 = 0x0201;
 /// Effect: pay a redeemer out; to the identity lane.
 pub const PAY_OUT: u16 = 0x0202;
+/// Effect: pay the holder of coins of a dropped epoch; to the identity lane.
+pub const HONOUR: u16 = 0x0203;
 
 /// A once key of this rail.
 #[must_use]

@@ -9,7 +9,7 @@
 pub mod ask;
 pub mod coin;
 pub mod com;
-mod epoch;
+pub mod epoch;
 pub mod holder;
 pub mod issuer;
 pub mod kinds;
@@ -24,4 +24,4 @@ pub mod web;
 pub use ask::{AskError, IssuerKey, Prepared, ReadError};
 pub use coin::{BadCoin, COINS_ISSUED_MAX, COINS_PER_PAYMENT_MAX, Coin, CoinCause, CoinSet, HeldCoin};
 pub use com::{Com, PDesc, PayId, TidPy, pay_id};
-pub use epoch::Calendar;
+pub use epoch::{Archived, Calendar, Dropped, EpochEntry, EpochError, EpochState, Epochs, Purpose};

@@ -123,6 +123,7 @@ pub fn signed_list(
             currency: Currency::FLO,
             denominations: denominations().values().to_vec(),
         }],
+        epochs: Vec::new(),
         terms: Terms::default(),
     };
     let signed = SignedKeyList::sign(&list, root).unwrap();

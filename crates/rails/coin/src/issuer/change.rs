@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use florin_books::{Condition, Facts, Needs, PartyId, Record, Rejected, Timestamp, Transition};
 use florin_crypto::{Digest, Exporter};
+use florin_money::CoinList;
 use florin_parties::ReplyFrame;
 use florin_rail::common::{BAD_REQUEST, FAULT, REQUEST_EXPIRED, SKEW_MS, check_exp};
 use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName};
@@ -13,6 +14,7 @@ use super::frame::{read, unseal};
 use super::keys::{Checked, Issuer};
 use super::redeem::{StatementSeed, spent, statement_answer};
 use crate::coin::{BadCoin, COINS_ISSUED_MAX};
+use crate::epoch::Purpose;
 use crate::kinds::{RAIL, STEP_CHANGE, once};
 use crate::messages::ChangeReq;
 use crate::refusal::{WRONG_COIN_COUNT, WRONG_CURRENCY, WRONG_DENOMINATIONS};
@@ -41,7 +43,7 @@ impl Step for ChangeStep {
         if request.context != Context::new(RAIL, "change", PartyId::NONE, self.0.id()) {
             return Err(BAD_REQUEST);
         }
-        let checked = self.0.check(&request.coins, now, true)?;
+        let checked = self.0.check(&request.coins, now, purpose(&request))?;
         Ok(OpenedChange { request, exporter: sealed.exporter, th: sealed.th, checked })
     }
 
@@ -80,6 +82,12 @@ impl Step for ChangeStep {
         let frame = ReplyFrame::new(RAIL, "change-reply", self.0.id(), PartyId::NONE, o.th);
         Ok(frame.seal(&frame.key(&o.exporter), &answer))
     }
+}
+
+/// Coins of the same values are wanted to renew these; others, by choice.
+fn purpose(request: &ChangeReq) -> Purpose {
+    let same = CoinList::of_values(request.coins.coins.iter().map(|c| c.value));
+    if same.is_ok_and(|same| same == request.list) { Purpose::Refresh } else { Purpose::Change }
 }
 
 impl ChangeStep {

@@ -2,7 +2,7 @@
 //! Source: VarietyCash §2.4, §2.5 (the secure module for coin generation); V9; books.md, "Coins are numbered".
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use florin_books::{
     DenominationId, Epoch, Facts, Issue, Issued, LaneId, PartyId, RegisterSpec, Timestamp, TokenNumber,
@@ -15,7 +15,7 @@ use florin_rail::common::{BAD_REQUEST, FAULT};
 
 use super::module::CoinModule;
 use crate::coin::{BadCoin, Coin, CoinCause, CoinSet};
-use crate::epoch::Calendar;
+use crate::epoch::{Epochs, Purpose};
 
 /// Participants whose documents stay read.
 const PARTICIPANTS_KEPT_MAX: usize = 4096;
@@ -46,7 +46,7 @@ pub struct Issuer {
     pub(crate) keys: Arc<OperatorKeys>,
     pub(crate) lanes: Lanes,
     pub(crate) registers: Vec<RegisterSpec>,
-    pub(crate) calendar: Calendar,
+    epochs: RwLock<Arc<Epochs>>,
     pub(crate) coins_max: usize,
     pub(crate) purchase_max: u64,
     module: Box<dyn CoinModule>,
@@ -83,7 +83,7 @@ impl Issuer {
             keys,
             lanes,
             registers,
-            calendar: Calendar::of(terms),
+            epochs: RwLock::new(Arc::new(Epochs::by_calendar(terms))),
             coins_max: usize::try_from(terms.coins_per_payment_max).unwrap_or(usize::MAX),
             purchase_max: u64::MAX,
             module: secrets.module,
@@ -100,6 +100,17 @@ impl Issuer {
     pub fn with_purchase_max(mut self, minor: u64) -> Self {
         self.purchase_max = minor;
         self
+    }
+
+    /// The epochs as they are now. Without a table those of the calendar itself.
+    #[must_use]
+    pub fn epochs(&self) -> Arc<Epochs> {
+        self.epochs.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes up a table that was committed. Steps that are under way end with the one that they have read.
+    pub fn set_epochs(&self, epochs: Arc<Epochs>) {
+        *self.epochs.write().unwrap_or_else(PoisonError::into_inner) = epochs;
     }
 
     /// ID_I.
@@ -155,7 +166,7 @@ impl Issuer {
     /// The tokens to create for a list; `None` where a value is no denomination of the currency.
     pub(crate) fn issue(&self, list: &CoinList, currency: Currency, now: Timestamp) -> Option<Vec<Issue>> {
         let register = self.register(currency)?;
-        let epoch = self.calendar.epoch_at(now);
+        let epoch = self.epochs().issuing(now)?;
         list.entries()
             .iter()
             .map(|&(count, value)| {
@@ -170,31 +181,50 @@ impl Issuer {
     /// # Errors
     /// `module-away`: what is recorded stands, and the same bytes get the coins later. `fault`: not of this issuer.
     pub fn mint(&self, issued: &[Issued]) -> Result<Vec<Coin>, Refusal> {
-        issued.iter().flat_map(Issued::numbers).map(|n| self.coin(n)).collect()
+        let epochs = self.epochs();
+        issued.iter().flat_map(Issued::numbers).map(|n| self.coin(n, &epochs)).collect()
     }
 
-    fn coin(&self, number: TokenNumber) -> Result<Coin, Refusal> {
+    fn coin(&self, number: TokenNumber, epochs: &Epochs) -> Result<Coin, Refusal> {
         let register = self.registers.iter().find(|r| r.id == number.denomination.register());
         let register = register.ok_or(FAULT)?;
         let value = register.denominations.value(number.denomination.index()).ok_or(FAULT)?;
         let id = self.ids.encipher(number.to_block());
-        let expires = self.calendar.expiry(number.epoch);
+        let expires = epochs.entry(number.epoch).ok_or(FAULT)?.expires;
         let bytes = tagged(&id, value, register.denominations.currency(), number.epoch, expires);
         let tag = self.module.tag(number.epoch, &bytes)?;
         Ok(Coin { id: ByteArray(id), value, epoch: number.epoch, expires, tag: ByteArray(tag) })
     }
 
     /// Looks at coins: their tags, ids, expiry, and that none stands twice. Whether they are live, only the lane knows.
-    /// `in_grace` also takes coins that no longer pay but can still be exchanged.
     ///
     /// # Errors
     /// `module-away`.
-    pub(crate) fn check(&self, set: &CoinSet, now: Timestamp, in_grace: bool) -> Result<Checked, Refusal> {
+    pub(crate) fn check(&self, set: &CoinSet, now: Timestamp, purpose: Purpose) -> Result<Checked, Refusal> {
+        let epochs = self.epochs();
+        self.check_with(set, |epoch| epochs.admits(epoch, purpose, now))
+    }
+
+    /// The same, whatever the table says of their epochs: for coins that are paid by hand. Their numbers, or what is wrong
+    /// with each that is.
+    ///
+    /// # Errors
+    /// `module-away`.
+    pub fn examine(&self, set: &CoinSet) -> Result<Result<Vec<TokenNumber>, Vec<BadCoin>>, Refusal> {
+        let checked = self.check_with(set, |_| Ok(()))?;
+        Ok(if checked.bad.is_empty() { Ok(checked.numbers) } else { Err(checked.bad) })
+    }
+
+    fn check_with(
+        &self,
+        set: &CoinSet,
+        admits: impl Fn(Epoch) -> Result<(), CoinCause>,
+    ) -> Result<Checked, Refusal> {
         let mut numbers = Vec::with_capacity(set.coins.len());
         let mut bad = Vec::new();
         let mut seen = HashSet::with_capacity(set.coins.len());
         for (index, coin) in (0u32..).zip(&set.coins) {
-            match self.look(coin, set.total.currency(), now, in_grace)? {
+            match self.look(coin, set.total.currency(), &admits)? {
                 Ok(number) if seen.insert(number) => numbers.push(number),
                 Ok(_) => bad.push(BadCoin { index, cause: CoinCause::Twice }),
                 Err(cause) => bad.push(BadCoin { index, cause }),
@@ -207,8 +237,7 @@ impl Issuer {
         &self,
         coin: &Coin,
         currency: Currency,
-        now: Timestamp,
-        grace: bool,
+        admits: &impl Fn(Epoch) -> Result<(), CoinCause>,
     ) -> Result<Result<TokenNumber, CoinCause>, Refusal> {
         let number = TokenNumber::from_block(self.ids.decipher(coin.id.0));
         let Some(number) = number.filter(|n| n.lane == self.lanes.books) else {
@@ -218,8 +247,7 @@ impl Issuer {
         if number.epoch != coin.epoch || !self.module.verify(coin.epoch, &bytes, &coin.tag.0)? {
             return Ok(Err(CoinCause::Forged));
         }
-        let until = if grace { self.calendar.grace_end(coin.epoch) } else { coin.expires };
-        Ok(if now > until { Err(CoinCause::Expired) } else { Ok(number) })
+        Ok(admits(coin.epoch).map(|()| number))
     }
 }
 

@@ -17,6 +17,7 @@ use super::payout::PayOut;
 use super::verdict::{PaymentSeed, causes_salt, for_payer};
 use crate::coin::{BadCoin, COINS_ISSUED_MAX, CoinCause};
 use crate::com::pay_id;
+use crate::epoch::Purpose;
 use crate::kinds::{self, RAIL, STEP_PAYMENT, STEP_VALIDATION, once};
 use crate::messages::{EncC1, Issuance1, Outcome, VOption, ValidationReq, envelope_digest};
 use crate::refusal::{
@@ -138,7 +139,7 @@ impl PaymentStep {
         if inside.context != Context::new(RAIL, "enc-c1", m.payer, self.0.id()) {
             return Ok(None);
         }
-        let checked = self.0.check(&inside.coins, now, false)?;
+        let checked = self.0.check(&inside.coins, now, Purpose::Pay)?;
         Ok(Some(OpenedCoins { inside, exporter, checked }))
     }
 

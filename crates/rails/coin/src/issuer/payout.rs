@@ -56,6 +56,19 @@ pub fn payout(
     now: Timestamp,
     entropy: &mut dyn Entropy,
 ) -> Transition {
+    payout_within(out, facts, books, None, now, entropy)
+}
+
+/// The same; what is more than `limit` stays owed until two key holders release it.
+#[must_use]
+pub fn payout_within(
+    out: &PayOut,
+    facts: &Facts,
+    books: LaneId,
+    limit: Option<Amount>,
+    now: Timestamp,
+    entropy: &mut dyn Entropy,
+) -> Transition {
     let mut t = Transition::new(digest("florin/v1/coin/pay-out", &[out.id.bytes()]), facts.as_of);
     t.once = out.needs().once;
     let owed = Account::Party(out.redeemer);
@@ -63,7 +76,7 @@ pub fn payout(
     let redeemer = facts.document(&Participant::key_of(out.redeemer)).and_then(Participant::read);
     let account = facts
         .document(&Enrolment::key_of(out.redeemer))
-        .filter(|_| redeemer.is_some_and(|p| p.is_active()))
+        .filter(|_| redeemer.is_some_and(|p| p.is_active()) && !is_above(out.amount, limit))
         .and_then(Enrolment::read)
         .and_then(|e| e.confirmed().map(|c| c.account.clone()));
     if let Some(account) = account {
@@ -80,4 +93,10 @@ pub fn payout(
         let _ = treasury::request(&mut t, order, purpose, Some(owed), now);
     }
     t
+}
+
+/// Whether an amount is more than a limit. In another currency nothing is known, so it is.
+#[must_use]
+pub fn is_above(amount: Amount, limit: Option<Amount>) -> bool {
+    limit.is_some_and(|limit| amount.currency() != limit.currency() || amount.minor() > limit.minor())
 }

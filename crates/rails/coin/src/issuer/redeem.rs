@@ -16,6 +16,7 @@ use super::frame::{Unverified, addressed, may_act, read_signed, unseal};
 use super::keys::{Checked, Issuer};
 use super::payout::PayOut;
 use crate::coin::{BadCoin, CoinCause};
+use crate::epoch::Purpose;
 use crate::kinds::{PAY_OUT, RAIL, STEP_REDEEM, once};
 use crate::messages::{CoinStatement, ExchangeAnswer, RedeemReq};
 use crate::refusal::{NOT_ENROLLED, WRONG_COIN_COUNT, WRONG_CURRENCY, WRONG_DENOMINATIONS};
@@ -90,7 +91,7 @@ impl Step for RedeemStep {
         let sealed = unseal(&self.0, "redeem", body)?;
         let request: Unverified<RedeemReq> = read_signed(&sealed.plaintext)?;
         addressed(&self.0, &request.message.context, "redeem")?;
-        let checked = self.0.check(&request.message.coins, now, true)?;
+        let checked = self.0.check(&request.message.coins, now, Purpose::Redeem)?;
         Ok(OpenedRedeem { request, exporter: sealed.exporter, th: sealed.th, checked })
     }
 

@@ -188,6 +188,7 @@ fn key_list(root: &SigningKey, signing: &SigningKey, kem: &KemSecretKey) -> KeyL
             currency: Currency::FLO,
             denominations: register().denominations.values().to_vec(),
         }],
+        epochs: Vec::new(),
         terms: Terms::default(),
     }
 }

@@ -1,0 +1,376 @@
+//! The epochs of a running operator: made ahead of time by the calendar, rotated and revoked by order, archived and dropped
+//! when they are over. The table is a document of the books lane; what the issuer reads is swapped after each commit, and
+//! the key list is signed anew. Source: VarietyCash §2.4 (the tag key), §2.6; ADR 0028.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use florin_books::{
+    Account, Circulation, Epoch, Lane, LiveSets, Needs, OnceKey, RegisterId, RegisterSpec, Rejected, Seq,
+    Timestamp, Transition,
+};
+use florin_coin::{Archived, Dropped, EpochError, EpochState, Epochs};
+use florin_crypto::{Digest, digest};
+use florin_http::Stop;
+use florin_money::Amount;
+use florin_parties::network_id;
+use florin_shell::house::ActError;
+use florin_store::CommitError;
+use serde::{Deserialize, Serialize};
+
+use crate::archive::{ArchiveError, Archives, EpochArchive};
+use crate::keys::KeysError;
+use crate::operator::Operator;
+
+/// How often the calendar is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Coins that were given in before an epoch was closed can still move while it is dropped, so often at the most.
+const TRIES_MAX: usize = 8;
+
+/// Why the epochs were not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum EpochsError {
+    /// The table does not allow it.
+    #[error(transparent)]
+    Table(#[from] EpochError),
+    /// The books.
+    #[error(transparent)]
+    Act(#[from] ActError),
+    /// The archive.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The key list could not be signed anew.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The table in the books cannot be read.
+    #[error("the table of epochs is damaged")]
+    Damaged,
+    /// The live coins did not hold still.
+    #[error("the coins of the epoch did not hold still")]
+    Moved,
+}
+
+impl From<CommitError> for EpochsError {
+    fn from(error: CommitError) -> Self {
+        Self::Act(ActError::Commit(error))
+    }
+}
+
+/// One epoch, for people.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EpochLine {
+    /// Its number.
+    pub epoch: u16,
+    /// How far it is.
+    pub state: String,
+    /// Since when its coins are issued, in milliseconds since 1970.
+    pub from_unix_ms: u64,
+    /// Until when they pay.
+    pub expires_unix_ms: u64,
+    /// Until when they are exchanged; always if none.
+    pub grace_end_unix_ms: Option<u64>,
+    /// How many of them are live.
+    pub coins: u64,
+    /// What these are worth.
+    pub worth: String,
+}
+
+/// All epochs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EpochsReport {
+    /// Whose, as its fingerprint.
+    pub operator: String,
+    /// Oldest first.
+    pub epochs: Vec<EpochLine>,
+}
+
+impl fmt::Display for EpochsReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self
+            .epochs
+            .iter()
+            .map(|e| format!("{:>5}  {:<9} {:>8} coins  {:>16}", e.epoch, e.state, e.coins, e.worth))
+            .collect();
+        write!(f, "{}", lines.join("\n"))
+    }
+}
+
+/// The live coins of one epoch, seen between two records.
+struct Seen {
+    seq: Seq,
+    chain: Digest,
+    live: LiveSets,
+}
+
+impl Operator {
+    /// Looks after the epochs until stopped.
+    pub async fn keep_epochs(&self, stop: &Stop) {
+        while !stop.is_triggered() && !self.lanes.books.books.is_failed() {
+            if let Err(error) = self.advance_epochs().await {
+                tracing::warn!(%error, "the epochs wait");
+            }
+            tokio::select! {
+                () = stop.stopped() => return,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// What the calendar says now: the next epoch, and the end of those that are over.
+    ///
+    /// # Errors
+    /// [`EpochsError`]; what was done until then stands.
+    pub async fn advance_epochs(&self) -> Result<(), EpochsError> {
+        let _changing = self.changing.lock().await;
+        if self.issuer.epochs().schedule(self.clock.now())?.is_some() {
+            self.change_epochs(None, |epochs, now| {
+                let next = epochs.schedule(now)?;
+                Ok(next.unwrap_or_else(|| epochs.clone()))
+            })
+            .await?;
+        }
+        let now = self.clock.now();
+        let over: Vec<_> =
+            self.issuer.epochs().entries().iter().filter(|e| e.is_over(now)).copied().collect();
+        for entry in over.into_iter().filter(|e| e.dropped.is_none()) {
+            if entry.archived.is_none() {
+                self.write_down(entry.number, None).await?;
+            }
+            self.end_epoch(entry.number, None).await?;
+        }
+        Ok(())
+    }
+
+    /// A new epoch, and with it a new tag key, from this moment. `once` makes an order happen once.
+    ///
+    /// # Errors
+    /// [`EpochsError`].
+    pub async fn rotate_epoch(&self, once: Option<OnceKey>) -> Result<(), EpochsError> {
+        let _changing = self.changing.lock().await;
+        self.change_epochs(once, |epochs, now| epochs.rotate(now)).await
+    }
+
+    /// Stops the coins of an epoch from paying; their holders exchange them.
+    ///
+    /// # Errors
+    /// [`EpochsError`].
+    pub async fn revoke_epoch(&self, number: Epoch, once: Option<OnceKey>) -> Result<(), EpochsError> {
+        let _changing = self.changing.lock().await;
+        self.change_epochs(once, |epochs, now| epochs.revoke(number, now)).await
+    }
+
+    /// Writes the live coins of an epoch down; from then on they are not exchanged.
+    ///
+    /// # Errors
+    /// [`EpochsError`].
+    pub async fn archive_epoch(&self, number: Epoch, once: Option<OnceKey>) -> Result<(), EpochsError> {
+        let _changing = self.changing.lock().await;
+        self.write_down(number, once).await
+    }
+
+    /// Ends the live coins of an epoch that is archived.
+    ///
+    /// # Errors
+    /// [`EpochsError`].
+    pub async fn drop_epoch(&self, number: Epoch, once: Option<OnceKey>) -> Result<(), EpochsError> {
+        let _changing = self.changing.lock().await;
+        self.end_epoch(number, once).await
+    }
+
+    /// How all epochs stand.
+    ///
+    /// # Errors
+    /// The books have stopped.
+    pub fn epochs(&self) -> Result<EpochsReport, CommitError> {
+        let lines = self.lanes.books.books.view(|lane| lane.live().circulation().collect::<Vec<_>>())?;
+        let (epochs, now) = (self.issuer.epochs(), self.clock.now());
+        let line = |entry: &florin_coin::EpochEntry| {
+            let of = lines.iter().filter(|c| c.epoch == entry.number);
+            let (coins, worth) = worth(of, &self.lanes.books.books.spec().registers);
+            let total = worth.values().copied().fold(0, u64::saturating_add);
+            EpochLine {
+                epoch: entry.number.0,
+                state: epochs.state(entry.number, now).map_or("unknown", EpochState::title).to_owned(),
+                from_unix_ms: entry.from.0,
+                expires_unix_ms: entry.expires.0,
+                grace_end_unix_ms: entry.grace_end.map(|at| at.0),
+                coins,
+                worth: Amount::new(total, self.currency).to_string(),
+            }
+        };
+        Ok(EpochsReport {
+            operator: network_id(self.id),
+            epochs: epochs.entries().iter().map(line).collect(),
+        })
+    }
+
+    pub(crate) fn archives(&self) -> Archives<'_> {
+        Archives { state: &self.state, operator: self.id, key: &self.archive_key }
+    }
+
+    /// Changes the table in the books, then what the issuer reads, then the key list.
+    async fn change_epochs(
+        &self,
+        once: Option<OnceKey>,
+        change: impl Fn(&Epochs, Timestamp) -> Result<Epochs, EpochError>,
+    ) -> Result<(), EpochsError> {
+        let needs = table_needs(once);
+        let mut refused = None;
+        self.lanes
+            .books
+            .act(&needs, |facts, moment| {
+                refused = None;
+                let changed = self.table(facts).and_then(|table| Ok(change(&table, moment.now)?));
+                match changed {
+                    Ok(table) => Some(transition(&table, &needs, facts.as_of)),
+                    Err(why) => {
+                        refused = Some(why);
+                        None
+                    }
+                }
+            })
+            .await?;
+        refused.map_or(Ok(()), Err)?;
+        self.take_up()
+    }
+
+    fn table(&self, facts: &florin_books::Facts) -> Result<Epochs, EpochsError> {
+        let bytes = facts.document(&Epochs::KEY).ok_or(EpochsError::Damaged)?;
+        Epochs::read(self.calendar, bytes).ok_or(EpochsError::Damaged)
+    }
+
+    /// What the books say is what the issuer reads and what is published, whoever wrote it.
+    fn take_up(&self) -> Result<(), EpochsError> {
+        let facts = self.lanes.books.books.load(&table_needs(None)).map_err(ActError::Store)?;
+        let table = self.table(&facts)?;
+        self.issuer.set_epochs(std::sync::Arc::new(table));
+        self.republish()?;
+        Ok(())
+    }
+
+    fn seen(&self, number: Epoch) -> Result<Seen, CommitError> {
+        self.lanes.books.books.view(move |lane: &Lane| Seen {
+            seq: lane.seq(),
+            chain: lane.chain(),
+            live: lane.live().of_epoch(number),
+        })
+    }
+
+    async fn write_down(&self, number: Epoch, once: Option<OnceKey>) -> Result<(), EpochsError> {
+        let table = self.issuer.epochs();
+        let entry = table.entry(number).ok_or(EpochError::Unknown(number))?;
+        let at = self.clock.now();
+        let seen = self.seen(number)?;
+        let spec = &self.lanes.books.books.spec().registers;
+        let (coins, worth) = worth(seen.live.circulation().collect::<Vec<_>>().iter(), spec);
+        let total = worth.values().copied().fold(0, u64::saturating_add);
+        let value = Amount::new(total, self.currency);
+        // Refused before anything is written.
+        table.archive(number, Archived { digest: Digest([0; 32]), coins, value, at })?;
+        let archive = EpochArchive {
+            operator: self.id,
+            entry,
+            seq: seen.seq,
+            chain: seen.chain,
+            at,
+            coins,
+            value,
+            live: seen.live,
+        };
+        let digest = self.archives().write(&archive)?;
+        self.change_epochs(once, |epochs, _| epochs.archive(number, Archived { digest, coins, value, at }))
+            .await
+    }
+
+    async fn end_epoch(&self, number: Epoch, once: Option<OnceKey>) -> Result<(), EpochsError> {
+        let to = self.config.unclaimed.account();
+        for _ in 0..TRIES_MAX {
+            let table = self.issuer.epochs();
+            table.drop_epoch(number, Dropped { at: self.clock.now(), to })?;
+            let archived =
+                table.entry(number).and_then(|e| e.archived).ok_or(EpochError::NotArchived(number))?;
+            let seen = self.seen(number)?;
+            let written = self.archives().read(number, &archived.digest);
+            // What moved since it was written down, and a file that a crash has left half-way, are written again.
+            if !written.is_ok_and(|archive| archive.live == seen.live) {
+                self.write_down(number, None).await?;
+                continue;
+            }
+            match self.commit_drop(number, to, &seen.live, once).await {
+                Err(EpochsError::Act(ActError::Commit(CommitError::Rejected(
+                    Rejected::NotConserved { .. } | Rejected::Balance { .. },
+                )))) => {}
+                done => {
+                    done?;
+                    return self.take_up();
+                }
+            }
+        }
+        Err(EpochsError::Moved)
+    }
+
+    async fn commit_drop(
+        &self,
+        number: Epoch,
+        to: Account,
+        live: &LiveSets,
+        once: Option<OnceKey>,
+    ) -> Result<(), EpochsError> {
+        let needs = table_needs(once);
+        let spec = &self.lanes.books.books.spec().registers;
+        let (_, worth) = worth(live.circulation().collect::<Vec<_>>().iter(), spec);
+        let mut refused = None;
+        self.lanes
+            .books
+            .act(&needs, |facts, moment| {
+                refused = None;
+                let dropped = Dropped { at: moment.now, to };
+                let changed = self.table(facts).and_then(|table| Ok(table.drop_epoch(number, dropped)?));
+                match changed {
+                    Ok(table) => {
+                        let mut t = transition(&table, &needs, facts.as_of);
+                        t.drops.push(number);
+                        for (register, minor) in &worth {
+                            t.post(Account::Register(*register), to, Amount::new(*minor, self.currency));
+                        }
+                        Some(t)
+                    }
+                    Err(why) => {
+                        refused = Some(why);
+                        None
+                    }
+                }
+            })
+            .await?;
+        refused.map_or(Ok(()), Err)
+    }
+}
+
+fn table_needs(once: Option<OnceKey>) -> Needs {
+    Needs { documents: vec![Epochs::KEY], once: once.into_iter().collect(), marks: Vec::new() }
+}
+
+fn transition(table: &Epochs, needs: &Needs, as_of: Seq) -> Transition {
+    let bytes = table.to_bytes();
+    let mut t = Transition::new(digest("florin/v1/operator/epochs", &[&bytes]), as_of);
+    t.once.clone_from(&needs.once);
+    t.write(Epochs::KEY, bytes);
+    t
+}
+
+/// How many, and what they are worth by register.
+fn worth<'a>(
+    lines: impl Iterator<Item = &'a Circulation>,
+    registers: &[RegisterSpec],
+) -> (u64, BTreeMap<RegisterId, u64>) {
+    let (mut coins, mut worth) = (0u64, BTreeMap::new());
+    for line in lines.filter(|c| c.live > 0) {
+        let register = registers.iter().find(|r| r.id == line.denomination.register());
+        let value = register.and_then(|r| r.denominations.value(line.denomination.index())).unwrap_or(0);
+        coins = coins.saturating_add(line.live);
+        let sum: &mut u64 = worth.entry(line.denomination.register()).or_default();
+        *sum = sum.saturating_add(value.saturating_mul(line.live));
+    }
+    (coins, worth)
+}

@@ -1,0 +1,220 @@
+//! Epochs of an operator on disk: rotation while payments run, revocation and recoup, the calendar over two years, archive,
+//! drop and payment by hand, and a crash between them. Source: docs/rails/coin.md, "Epochs"; docs/operator.md.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    missing_docs
+)]
+
+mod world;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use florin_books::{Account, Clock};
+use florin_coin::messages::Outcome;
+use florin_coin::{CoinCause, CoinSet, EpochState};
+use florin_money::Currency;
+use florin_operator::config::Unclaimed;
+use florin_operator::control::Action;
+use florin_operator::honour::HonourError;
+use world::{DAY, IBAN, World, flo};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn payments_go_on_while_the_operator_rotates() {
+    let world = Arc::new(World::new(|_| {}));
+    let working = world.works();
+    let kept = world.supply(&[100]).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut payers = Vec::new();
+    for _ in 0..4 {
+        let (world, stop, coins) = (world.clone(), stop.clone(), world.supply(&[50, 20]).await.coins);
+        let person = world.person().await;
+        payers.push(tokio::spawn(async move {
+            let (mut coins, mut payments, mut seen) = (coins, 0, BTreeSet::new());
+            while !stop.load(Ordering::SeqCst) || payments < 10 {
+                let (issuance, _) = world.pay(&person, &coins).await;
+                assert_eq!(issuance.verdict.outcome, Outcome::Paid);
+                coins = issuance.coins;
+                seen.extend(coins.iter().map(|c| c.epoch.0));
+                payments += 1;
+            }
+            (payments, seen)
+        }));
+    }
+    let first = world.current();
+    for _ in 0..3 {
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        let before = world.operator.published();
+        world.execute(Action::Rotate).await.unwrap();
+        let after = world.operator.published();
+        assert!(after.list.time > before.list.time, "who has the newer list keeps it");
+        assert_eq!(after.list.issuing(world.clock.now()).map(|e| e.number), Some(world.current()));
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    stop.store(true, Ordering::SeqCst);
+    let mut seen = BTreeSet::new();
+    for payer in payers {
+        let (payments, epochs) = payer.await.unwrap();
+        assert!(payments >= 10);
+        seen.extend(epochs);
+    }
+    assert_eq!(world.current().0, first.0 + 3);
+    assert!(seen.contains(&first.0) && seen.contains(&(first.0 + 3)), "{seen:?}");
+    let person = world.person().await;
+    assert_eq!(world.pay(&person, &kept.coins).await.0.verdict.outcome, Outcome::Paid, "a coin of before");
+    assert_eq!(world.in_circulation(), 100 + 4 * 70);
+    world.is_clean().await;
+    working.ends().await;
+}
+
+#[tokio::test]
+async fn a_revoked_epoch_is_recouped_to_the_last_coin() {
+    let world = World::new(|_| {});
+    let working = world.works();
+    let coins = world.supply(&[100, 50, 20]).await.coins;
+    let person = world.person().await;
+    let epoch = world.current();
+    let revoke = Action::RevokeEpoch(epoch, "the tag key was seen".into());
+    world.execute(revoke).await.unwrap();
+    assert_eq!(world.current().0, epoch.0 + 1);
+    let (issuance, news) = world.pay(&person, &coins).await;
+    assert_eq!((issuance.verdict.outcome, issuance.coins.len()), (Outcome::Denied, 0));
+    assert!(news.causes.iter().all(|b| b.cause == CoinCause::Revoked) && news.causes.len() == 3);
+    let fresh = world.change(&coins, &[100, 50, 20]).await;
+    assert!(fresh.causes.is_empty() && fresh.coins.iter().all(|c| c.epoch.0 == epoch.0 + 1));
+    assert_eq!(world.pay(&person, &fresh.coins).await.0.verdict.outcome, Outcome::Paid);
+    assert_eq!(world.in_circulation(), 170);
+    let published = world.operator.published();
+    assert!(published.list.epoch(epoch).unwrap().revoked.is_some(), "wallets are told");
+    working.ends().await;
+    let world = world.reopen();
+    assert_eq!(world.current().0, epoch.0 + 1, "the table is in the books");
+    assert!(world.operator.published().list.epoch(epoch).unwrap().revoked.is_some());
+    world.is_clean().await;
+}
+
+#[tokio::test]
+async fn the_calendar_makes_archives_and_drops_epochs_by_itself() {
+    let world = World::new(|_| {});
+    let first = world.current();
+    let mut supplied = 0;
+    let mut numbers = BTreeSet::new();
+    // Two years in steps of five days; each epoch issues something that nobody ever uses.
+    for step in 0..146 {
+        world.operator.advance_epochs().await.unwrap();
+        if numbers.insert(world.current().0) && step < 100 {
+            world.supply(&[10, 5]).await;
+            supplied += 15;
+        }
+        world.clock.later(5 * DAY);
+    }
+    let numbers: Vec<u16> = numbers.into_iter().collect();
+    assert!((24..=25).contains(&numbers.len()), "{numbers:?}");
+    assert!(numbers.windows(2).all(|p| p[1] == p[0] + 1), "{numbers:?}");
+    let (epochs, now) = (world.operator.issuer.epochs(), world.clock.now());
+    let dropped = epochs.entries().iter().filter(|e| e.dropped.is_some()).count();
+    assert!(dropped >= 13, "{dropped} epochs ended");
+    let archives = std::fs::read_dir(world.dir.path().join("operator/archive")).unwrap().count();
+    assert_eq!(archives, dropped);
+    assert_eq!(epochs.state(first, now), Some(EpochState::Dropped));
+    assert_eq!(-world.books(Account::Suspense), 15 * i64::try_from(dropped).unwrap());
+    assert_eq!(world.in_circulation() - world.books(Account::Suspense), supplied, "nothing is lost");
+    world.is_clean().await;
+    let world = world.reopen();
+    assert!(world.operator.issuer.epochs().entry(first).unwrap().dropped.is_some());
+    world.is_clean().await;
+}
+
+fn refusal(done: Result<florin_operator::honour::HonourReport, HonourError>) -> &'static str {
+    match done {
+        Ok(_) => "done",
+        Err(HonourError::Refused(refusal)) => refusal.slug,
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_late_holder_is_paid_by_hand_once() {
+    let world = World::new(|c| c.unclaimed = Unclaimed::Capital);
+    let coins = world.supply(&[100, 50, 20, 10]).await;
+    let spent = world.change(&coins.coins[3..], &[5, 5]).await;
+    assert!(spent.causes.is_empty());
+    let epoch = world.current();
+    let to = IBAN.parse().unwrap();
+    let text = |range: std::ops::Range<usize>| {
+        CoinSet::new(coins.coins[range].to_vec(), Currency::FLO).unwrap().to_text()
+    };
+    assert_eq!(refusal(world.operator.honour(&text(0..1), &to).await), "epoch-not-dropped");
+    let end = world.operator.issuer.epochs().entry(epoch).unwrap().grace_end.unwrap();
+    world.clock.set(end.plus_ms(1));
+    world.operator.advance_epochs().await.unwrap();
+    assert_eq!((world.in_circulation(), world.books(Account::Capital)), (0, -180));
+    let late = world.change(&coins.coins[..1], &[100]).await;
+    assert_eq!(late.causes[0].cause, CoinCause::Expired, "no step takes it");
+    assert_eq!(refusal(world.operator.honour("florincoins1x", &to).await), "coins-unreadable");
+    let mut forged = coins.clone();
+    forged.coins[0].tag.0[0] ^= 1;
+    assert_eq!(refusal(world.operator.honour(&forged.to_text(), &to).await), "coins-not-genuine");
+    assert_eq!(
+        refusal(world.operator.honour(&coins.to_text(), &to).await),
+        "coins-not-archived",
+        "one is spent"
+    );
+    let working = world.works();
+    let paid = world.operator.honour(&text(0..2), &to).await.unwrap();
+    assert_eq!((paid.coins, paid.amount), (2, flo(150).to_string()));
+    for again in [text(0..1), text(1..3)] {
+        assert_eq!(refusal(world.operator.honour(&again, &to).await), "coins-honoured");
+    }
+    let (one, other, third) = (text(2..3), text(2..3), text(2..3));
+    let both = tokio::join!(
+        world.operator.honour(&one, &to),
+        world.operator.honour(&other, &to),
+        world.operator.honour(&third, &to)
+    );
+    let mut both = [refusal(both.0), refusal(both.1), refusal(both.2)];
+    both.sort_unstable();
+    assert_eq!(both, ["coins-honoured", "coins-honoured", "done"], "three times at once");
+    for _ in 0..200 {
+        if world.identity(Account::InFlight) == -170 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(world.identity(Account::InFlight), -170, "ordered from the bank");
+    assert_eq!(world.books(Account::Capital), -10);
+    world.is_clean().await;
+    working.ends().await;
+}
+
+#[tokio::test]
+async fn a_crash_between_archive_and_drop_or_within_the_archive_loses_nothing() {
+    let world = World::new(|_| {});
+    let coins = world.supply(&[100, 50]).await;
+    let epoch = world.current();
+    let end = world.operator.issuer.epochs().entry(epoch).unwrap().grace_end.unwrap();
+    world.clock.set(end.plus_ms(1));
+    world.operator.archive_epoch(epoch, None).await.unwrap();
+    let world = world.reopen();
+    let state = |w: &World| w.operator.issuer.epochs().state(epoch, w.clock.now());
+    assert_eq!((state(&world), world.in_circulation()), (Some(EpochState::Archived), 150));
+    // A file that is not what the table names: another archive was being written when the machine stopped.
+    let file = world.dir.path().join(format!("operator/archive/epoch-{}", epoch.0));
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+    world.operator.advance_epochs().await.unwrap();
+    assert_eq!((state(&world), world.in_circulation()), (Some(EpochState::Dropped), 0));
+    world.operator.advance_epochs().await.unwrap();
+    assert_eq!(world.books(Account::Suspense), -150, "once");
+    let world = world.reopen();
+    let to = IBAN.parse().unwrap();
+    assert_eq!(refusal(world.operator.honour(&coins.to_text(), &to).await), "done", "the archive is whole");
+    world.is_clean().await;
+}
