@@ -154,6 +154,7 @@ struct InitReport {
     network: String,
     bank_account: String,
     url: String,
+    holders: Vec<PathBuf>,
 }
 
 impl fmt::Display for InitReport {
@@ -162,6 +163,11 @@ impl fmt::Display for InitReport {
         writeln!(f, "  settings      {}", self.settings.display())?;
         writeln!(f, "  fingerprint   {}  (what wallets and gates pin)", self.network)?;
         writeln!(f, "  bank account  {}", self.bank_account)?;
+        for file in &self.holders {
+            writeln!(f, "  key holder    {}", file.display())?;
+        }
+        writeln!(f, "Give each key holder's file to another person and move both off this machine:")?;
+        writeln!(f, "together they open who bought which coins.")?;
         write!(f, "Next: florin operator serve  ->  {}", self.url)
     }
 }
@@ -184,6 +190,7 @@ async fn init(args: InitArgs, output: Output) -> Result<ExitCode, Failure> {
         network: network_id(made.id),
         bank_account: made.account.to_string(),
         url: format!("http://{}", made.config.listen),
+        holders: made.holders,
     });
     Ok(ExitCode::Done)
 }
@@ -248,10 +255,11 @@ async fn serve(args: ServeArgs, output: Output) -> Result<ExitCode, Failure> {
     let places = vault_places(&args.state)?;
     let passphrase = args.state.passphrase(&places.state)?;
     let bound = config.listener().bind().await?;
-    let url = bound.url();
+    let (url, here) = (bound.url(), places.holders_here());
     let opened = tokio::task::spawn_blocking(move || Operator::open(config, &places, &passphrase, rail));
     let operator = opened.await.map_err(|e| Failure::of(ExitCode::Io, e.to_string()))??;
     let stop = Stop::on_signal().map_err(|e| Failure::of(ExitCode::Io, e.to_string()))?;
+    warn_of_holders(&here);
     if output.json {
         output.value(&serde_json::json!({"listening": url, "network": network_id(operator.list.operator)}));
     } else {
@@ -259,6 +267,13 @@ async fn serve(args: ServeArgs, output: Output) -> Result<ExitCode, Failure> {
         output.line(format!("fingerprint {}", network_id(operator.list.operator)));
     }
     Ok(operator.run(bound, stop).await)
+}
+
+/// The machine that seals must not be able to open.
+fn warn_of_holders(here: &[PathBuf]) {
+    for file in here {
+        tracing::warn!(file = %file.display(), "a key holder's file lies on this machine: carry it away");
+    }
 }
 
 /// The audit of a stopped operator, or, through its admin page, of one that runs.

@@ -8,6 +8,8 @@ use florin_parties::Terms;
 use florin_shell::service::Listen;
 use serde::{Deserialize, Serialize};
 
+use crate::key_holder::KeyHolderPublic;
+
 /// Settings of an operator. An unknown key is an error.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -42,6 +44,8 @@ pub struct OperatorConfig {
     pub requests_per_second: u32,
     /// Whether loopback is exempt from limits by address, as for a gate on the same machine.
     pub loopback_exempt: bool,
+    /// The public halves of the two key holders.
+    pub key_holder: Vec<KeyHolderPublic>,
 }
 
 /// The operator's account at its bank.
@@ -87,6 +91,7 @@ impl Default for OperatorConfig {
             registrations_per_hour: 60,
             requests_per_second: 200,
             loopback_exempt: true,
+            key_holder: Vec::new(),
         }
     }
 }

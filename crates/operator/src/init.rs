@@ -18,6 +18,7 @@ use florin_shell::passphrase::Passphrase;
 use florin_shell::vault::VAULT_FILE;
 
 use crate::config::OperatorConfig;
+use crate::key_holder::KeyHolderError;
 use crate::keys::VaultPlaces;
 use crate::operator::{OperatorError, create};
 
@@ -43,6 +44,9 @@ pub enum InitError {
     /// A file.
     #[error(transparent)]
     Home(#[from] HomeError),
+    /// The key holders' files.
+    #[error(transparent)]
+    KeyHolder(#[from] KeyHolderError),
     /// The settings cannot be written as TOML.
     #[error("the settings cannot be written")]
     Settings,
@@ -56,6 +60,7 @@ impl InitError {
             Self::Operator(e) => e.exit_code(),
             Self::Bank { .. } => ExitCode::Unavailable,
             Self::Home(e) => e.exit_code(),
+            Self::KeyHolder(e) => e.exit_code(),
             Self::Settings => ExitCode::Configuration,
         }
     }
@@ -71,6 +76,8 @@ pub struct Sandbox {
     pub id: PartyId,
     /// Its account.
     pub account: BankAccount,
+    /// Where the key holders' files lie until they are carried away.
+    pub holders: Vec<PathBuf>,
 }
 
 /// Makes an operator's state and opens its account at the sandbox bank.
@@ -90,6 +97,7 @@ pub async fn init_sandbox(
     // The bank first: without it there is nothing to make.
     SandboxClient::card(http, &url).await.map_err(bank)?;
     let vaults = create(&config, places, passphrase)?;
+    config.key_holder = places.create_holders(passphrase, &mut OsEntropy)?;
     let id = vaults.id().map_err(OperatorError::from)?;
     let own = open_account(http, &url, &config).await.map_err(bank)?;
     let access_file = places.state.join("bank.access");
@@ -97,16 +105,18 @@ pub async fn init_sandbox(
     config.bank.account = own.iban().to_string();
     config.bank.access_file = access_file;
     let file = write_config(&places.state, &config)?;
-    Ok(Sandbox { config, file, id, account: own.iban().clone() })
+    let holders = places.holders_here();
+    Ok(Sandbox { config, file, id, account: own.iban().clone(), holders })
 }
 
 /// What an interrupted `init` has left was never served: it has no settings, which are written last. It is set aside, not
 /// removed, since it holds keys.
 fn set_aside(places: &VaultPlaces) -> Result<(), InitError> {
     let now = SystemClock.now().0;
-    for dir in [places.state.clone(), places.module()] {
+    for dir in [places.state.clone(), places.module(), places.holders()] {
         let whole = places.state.join(CONFIG_FILE).exists();
-        if whole || !dir.join(VAULT_FILE).exists() {
+        let keys = dir.join(VAULT_FILE).exists() || (dir == places.holders() && dir.exists());
+        if whole || !keys {
             continue;
         }
         let mut name = dir.file_name().unwrap_or_default().to_os_string();

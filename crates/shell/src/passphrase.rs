@@ -120,8 +120,9 @@ impl Passphrase {
         self.0.is_empty()
     }
 
-    /// The bytes, for the key file alone.
-    pub(crate) fn expose(&self) -> &[u8] {
+    /// The bytes, for key files alone.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
