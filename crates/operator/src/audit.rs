@@ -4,13 +4,14 @@
 use std::fmt;
 
 use florin_books::{Account, AuditReport, LaneId, Seq};
-use florin_coin::issuer::{HandOver, PayOut};
+use florin_coin::issuer::{HandOverDue, PayOut};
 use florin_coin::kinds::{HAND_OVER, PAY_OUT};
 use florin_money::{Amount, Currency, CurrencyCode};
 use florin_shell::house::House;
 use florin_store::{CommitError, StoreError};
 use serde::{Deserialize, Serialize};
 
+use crate::hand_over;
 use crate::lanes::{BOOKS, IDENTITY, Lanes};
 
 /// Why an audit could not be made.
@@ -206,11 +207,8 @@ fn pair_difference(lanes: &Lanes, currency: Currency) -> Result<i64, AuditError>
         let back: Vec<_> = lane.outbox().filter(|o| o.kind == PAY_OUT).cloned().collect();
         (lane.balance(Account::Pair(IDENTITY), code), back)
     })?;
-    let mut under_way: u64 = 0;
-    for hand in out.iter().filter_map(HandOver::read).filter(|h| h.refused.is_none()) {
-        let arrived = !lanes.books.books.load(&hand.needs())?.once.is_empty();
-        under_way = under_way.saturating_add(if arrived { 0 } else { hand.total.minor() });
-    }
+    let out: Vec<HandOverDue> = out.iter().filter_map(HandOverDue::read).collect();
+    let mut under_way = hand_over::under_way(lanes, &out)?;
     for payout in back.iter().filter_map(PayOut::read) {
         let arrived = !lanes.identity.books.load(&payout.needs())?.once.is_empty();
         under_way = under_way.saturating_add(if arrived { 0 } else { payout.amount.minor() });

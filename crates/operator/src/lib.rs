@@ -4,7 +4,9 @@
 pub mod admin;
 pub mod audit;
 pub mod bank;
+pub mod claim_keys;
 pub mod config;
+pub mod hand_over;
 pub mod init;
 pub mod key_holder;
 pub mod keys;

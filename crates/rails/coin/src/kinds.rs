@@ -44,6 +44,9 @@ pub const ACKNOWLEDGED: DocumentKind = DocumentKind(0x0203);
 /// A box of the post, by H(payee, TID, side); books lane.
 pub const POST_BOX: DocumentKind = DocumentKind(0x0204);
 
+/// A claim that waits for its hand-over, sealed, by its purchase; identity lane.
+pub const SEALED_CLAIM: DocumentKind = DocumentKind(0x0210);
+
 /// Effect: hand a claim over to the books lane.
 pub const HAND_OVER: u16 = 0x0201;
 /// Effect: pay a redeemer out; to the identity lane.

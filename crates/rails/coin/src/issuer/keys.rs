@@ -13,8 +13,10 @@ use florin_parties::{OperatorKeys, Participant, Terms};
 use florin_rail::Refusal;
 use florin_rail::common::BAD_REQUEST;
 
+use super::claim_keys::{ClaimKeys, ClaimKeysInMemory};
 use crate::coin::{BadCoin, Coin, CoinCause, CoinSet};
 use crate::epoch::Calendar;
+use crate::escrow::Escrow;
 
 /// The module that holds the coin tag key. Nothing else in the house can make a tag.
 pub trait CoinModule: Send + Sync {
@@ -99,7 +101,9 @@ pub struct Issuer {
     pub(crate) coins_max: usize,
     pub(crate) purchase_max: u64,
     module: Box<dyn CoinModule>,
-    ids: NumberCipher,
+    pub(crate) ids: NumberCipher,
+    pub(crate) claim_keys: Arc<dyn ClaimKeys>,
+    pub(crate) escrow: Option<Escrow>,
     acknowledgement: MacKey,
     cookie: Secret<32>,
     nobody: Secret<32>,
@@ -137,6 +141,8 @@ impl Issuer {
             purchase_max: u64::MAX,
             module: secrets.module,
             ids: NumberCipher::new(&secrets.ids),
+            claim_keys: Arc::new(ClaimKeysInMemory::default()),
+            escrow: None,
             acknowledgement: MacKey::new(&secrets.acknowledgement),
             cookie: secrets.cookie,
             nobody,
@@ -149,6 +155,26 @@ impl Issuer {
     pub fn with_purchase_max(mut self, minor: u64) -> Self {
         self.purchase_max = minor;
         self
+    }
+
+    /// The same, with claims waiting under these keys.
+    #[must_use]
+    pub fn with_claim_keys(mut self, keys: Arc<dyn ClaimKeys>) -> Self {
+        self.claim_keys = keys;
+        self
+    }
+
+    /// The same, sealing to the two key holders which claim each purchase has.
+    #[must_use]
+    pub fn with_escrow(mut self, escrow: Escrow) -> Self {
+        self.escrow = Some(escrow);
+        self
+    }
+
+    /// The keys under which claims wait.
+    #[must_use]
+    pub fn claim_keys(&self) -> &Arc<dyn ClaimKeys> {
+        &self.claim_keys
     }
 
     /// ID_I.
