@@ -74,6 +74,7 @@ pub fn router(operator: &Arc<Operator>) -> Router {
     Router::new()
         .route("/admin/audit", get(show))
         .route("/admin/owed", get(list_owed).post(pay_owed))
+        .merge(crate::trace_pages::routes())
         .layer(from_fn_with_state(Arc::clone(operator), admit))
         .with_state(Arc::clone(operator))
 }

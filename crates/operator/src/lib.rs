@@ -15,6 +15,10 @@ pub mod operator;
 pub mod owed;
 mod registrations;
 pub mod routes;
+pub mod trace;
+pub mod trace_log;
+pub mod trace_pages;
+pub mod trail;
 
 pub use audit::{AuditError, BooksReport, audit, audit_now};
 pub use config::{BankSettings, OperatorConfig};

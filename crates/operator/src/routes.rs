@@ -140,5 +140,11 @@ fn message(reply: Vec<u8>) -> Response {
 async fn well_known(State(operator): State<Arc<Operator>>) -> Response {
     let list = &operator.list;
     let (id, now) = (network_id(list.operator), operator.clock.now().0);
-    Json(Description::new(&operator.signed_list, &list.name, id, list.test, now)).into_response()
+    match crate::trace_log::head(&operator.lanes.identity) {
+        Ok(head) => {
+            let description = Description::new(&operator.signed_list, &list.name, id, list.test, now);
+            Json(description.with_openings(head.public())).into_response()
+        }
+        Err(error) => Problem::fault(&error).into_response(),
+    }
 }

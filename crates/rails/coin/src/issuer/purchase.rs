@@ -80,6 +80,12 @@ impl Purchase {
         cbor::decode_strict(bytes).ok()
     }
 
+    /// H(claim), where the purchaser did not wish to be anonymous.
+    #[must_use]
+    pub fn named_claim_id(&self) -> Option<[u8; 16]> {
+        self.claim.as_ref().map(|claim| claim_id(&claim.0))
+    }
+
     /// What was bought; it was checked before it was written.
     #[must_use]
     pub fn w_desc(&self) -> Option<WDesc> {
