@@ -7,6 +7,7 @@ mod demo;
 mod failure;
 mod gate_cmd;
 mod operator_cmd;
+mod operator_trace_cmd;
 mod output;
 mod wallet_cmd;
 

@@ -1,6 +1,7 @@
 //! The admin pages of traces: begin, follow, and the log. Behind the same token as the others.
 //! Source: V10; ADR 0027.
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -12,12 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::key_holder::two_holders;
 use crate::operator::Operator;
-use crate::trace::{FollowRequest, TraceError, TraceRequest};
+use crate::trace::{FollowRequest, TraceError, TraceReport, TraceRequest};
 use crate::trace_log;
 
 /// The log, for people.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LogReport {
+    /// Whose log it is.
+    pub operator: String,
     /// Its entries, oldest first.
     pub entries: Vec<LogLine>,
     /// How many boxes were opened in all.
@@ -45,6 +48,51 @@ pub struct LogLine {
     pub boxes: u64,
 }
 
+impl fmt::Display for LogReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for e in &self.entries {
+            let who = e.holders.join(" and ");
+            writeln!(f, "{}  {}  {} boxes  by {who}", e.n, e.subject, e.boxes)?;
+            writeln!(f, "   at {} ms: {}", e.at_unix_ms, e.reason)?;
+        }
+        writeln!(
+            f,
+            "{} orders, {} boxes opened; the log ends with {}",
+            self.entries.len(),
+            self.boxes,
+            self.digest
+        )?;
+        if self.findings.is_empty() {
+            return write!(f, "The chain is whole.");
+        }
+        write!(f, "The log is not whole:")?;
+        self.findings.iter().try_for_each(|finding| write!(f, "\n  {finding}"))
+    }
+}
+
+impl fmt::Display for TraceReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: entry {} of the log, {} boxes opened", self.subject, self.entry, self.boxes)?;
+        for p in &self.purchases {
+            let name = p.name.as_deref().unwrap_or("a pseudonym");
+            writeln!(f, "  {}  {}  {}  {name} ({})", p.purchase, p.amount, p.state, p.purchaser)?;
+            writeln!(f, "    account {}", p.account)?;
+        }
+        for step in &self.trail.steps {
+            let party = step.party.as_deref().unwrap_or("nobody named");
+            let reference = step.reference.as_deref().unwrap_or_default();
+            let mixed = if step.mixed { ", with others' coins" } else { "" };
+            writeln!(
+                f,
+                "  {:<9} {} coins, {}{mixed}  {party}  {reference}",
+                step.what, step.coins, step.worth
+            )?;
+        }
+        write!(f, "  still live: {} coins, {}", self.trail.live, self.trail.live_worth)?;
+        if self.recovered { write!(f, "\n  the claim has been handed over") } else { Ok(()) }
+    }
+}
+
 impl Operator {
     /// The log of openings, checked.
     ///
@@ -65,7 +113,13 @@ impl Operator {
             boxes: entry.boxes,
         };
         let entries = entries.iter().map(line).collect();
-        Ok(LogReport { entries, boxes: public.boxes, digest: public.log, findings })
+        Ok(LogReport {
+            operator: self.list.operator.to_string(),
+            entries,
+            boxes: public.boxes,
+            digest: public.log,
+            findings,
+        })
     }
 }
 
