@@ -179,14 +179,34 @@ pub fn holders(places: &VaultPlaces) -> [KeyHolder; 2] {
 impl Town {
     pub async fn start(dir: &Path, batch: usize, wait_ms: u64) -> Self {
         let (places, config) = make(dir, batch, wait_ms);
-        let teller = Arc::new(Teller::default());
+        Self::resume(dir, places, config, Arc::new(Teller::default())).await
+    }
+
+    /// Serves what is there.
+    pub async fn resume(
+        dir: &Path,
+        places: VaultPlaces,
+        config: OperatorConfig,
+        teller: Arc<Teller>,
+    ) -> Self {
         let operator = open(&places, &config, &teller);
         let bound = Listen::plain(config.listen).bind().await.unwrap();
         let (url, stop) = (bound.url(), Stop::new());
         let runs = tokio::spawn(operator.clone().run(bound, stop.clone()));
         let http = Client::new(ClientConfig::default()).unwrap();
         let dir = dir.to_owned();
-        Self { dir, places, config, teller, operator, url, http, stop, runs, accounts: Mutex::new(0) }
+        Self {
+            dir,
+            places,
+            config,
+            teller,
+            operator,
+            url,
+            http,
+            stop,
+            runs,
+            accounts: Mutex::new(below_a_billion()),
+        }
     }
 
     /// Stops it in good order.
@@ -268,6 +288,12 @@ impl Town {
         Bought { id: accepted.id, kept: accepted.purchase.to_vec(), list: list.clone() }
     }
 
+    /// Asks once for the coins; nothing as long as the claim is not there.
+    pub async fn try_collect(&self, bought: &Bought) -> Option<Vec<u8>> {
+        let asked = purchaser::collect(&self.key(), &bought.kept, exp(), &mut OsEntropy).unwrap();
+        self.post(asked.path, &asked.body).await.ok()
+    }
+
     /// Collects them, asking as long as the bank is silent.
     pub async fn collect(&self, bought: &Bought) -> Vec<Held> {
         for _ in 0..3000 {
@@ -347,6 +373,11 @@ impl Town {
         let news = holder::read_exchange(&asked.pending, &answer, &self.operator.list).unwrap();
         assert!(news.payout.is_some());
     }
+}
+
+/// Where account numbers begin: another for each town.
+fn below_a_billion() -> u64 {
+    u64::from(u32::from_be_bytes(random(&mut OsEntropy))) % 1_000_000_000
 }
 
 fn set(coins: &[Held]) -> CoinSet {

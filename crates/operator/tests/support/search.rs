@@ -53,7 +53,11 @@ fn collect(bytes: &[u8], found: &mut BTreeSet<Vec<u8>>) -> Option<()> {
         }
     }
     for leaf in inner.into_iter().filter(|leaf| leaf.len() >= LEAST && !is_time(leaf)) {
-        collect(&leaf, found);
+        // What does not read to its end is no CBOR: a ciphertext that happens to begin like it.
+        let mut deeper = BTreeSet::new();
+        if collect(&leaf, &mut deeper).is_some() {
+            found.append(&mut deeper);
+        }
         found.insert(leaf);
     }
     Some(())
