@@ -29,6 +29,7 @@ use florin_operator::trace::{Begun, FollowRequest, TraceReport, TraceRequest, op
 use florin_operator::trace_log::{Subject, TraceOrder};
 use florin_operator::{KeyHolder, Operator, OperatorVaults, VaultPlaces, two_holders};
 use florin_parties::kinds::{COPY_PARTICIPANT, STEP_COPY};
+use florin_parties::registration::Identity;
 use florin_parties::{Participant, Roles};
 use florin_shell::clock::SystemClock;
 use florin_shell::entropy::OsEntropy;
@@ -333,6 +334,16 @@ fn assert_batches(identity: &[Record]) {
     }
 }
 
+/// Whoever registers without a name has none here: what stands for it is made from the id.
+fn assert_pseudonyms(identity: &[Record]) {
+    let writes = identity.iter().flat_map(|record| &record.core.documents);
+    let named: Vec<Identity> = writes
+        .filter(|w| w.key == Identity::key_of(PartyId::new(w.key.id)))
+        .filter_map(|w| w.value.as_deref().and_then(Identity::read))
+        .collect();
+    assert!(named.len() >= 11 && named.iter().all(|identity| identity.name.is_none()));
+}
+
 fn log_forms(value: &[u8]) -> [Vec<u8>; 3] {
     [HEXLOWER.encode(value), BASE64.encode(value), BASE64URL_NOPAD.encode(value)].map(String::into_bytes)
 }
@@ -437,6 +448,7 @@ async fn v10_what_is_at_rest_joins_no_purchase_to_a_payment_without_both_key_hol
     let vault = Vault::open(&places.state, places.second.as_deref(), &Passphrase::none()).unwrap();
     let kem = KemSecretKey::from_seed(&vault.secret("kem").unwrap());
     assert_escrow_is_closed(&identity, &operator, &kem);
+    assert_pseudonyms(&identity);
     assert_batches(&identity);
     let right = joined_by_order(&identity, &books, &truth);
     eprintln!("joined by order alone: {right} of {}", WAVE * WAVES);

@@ -66,11 +66,18 @@ fn collect(bytes: &[u8], found: &mut BTreeSet<Vec<u8>>) -> Option<()> {
 /// Which of the values stand somewhere in the bytes, at any place.
 pub fn found_in<'v>(values: impl IntoIterator<Item = &'v Vec<u8>>, bytes: &[u8]) -> BTreeSet<Vec<u8>> {
     let mut by_start: HashMap<&[u8], Vec<&Vec<u8>>> = HashMap::new();
+    // Most places are settled by their first three bytes.
+    let mut begins = vec![false; 1 << 24];
+    let first = |at: &[u8]| usize::from(at[0]) << 16 | usize::from(at[1]) << 8 | usize::from(at[2]);
     for value in values {
+        begins[first(value)] = true;
         by_start.entry(&value[..LEAST]).or_default().push(value);
     }
     let mut found = BTreeSet::new();
     for (at, window) in bytes.windows(LEAST).enumerate() {
+        if !begins[first(window)] {
+            continue;
+        }
         let Some(candidates) = by_start.get(window) else { continue };
         for value in candidates {
             if bytes[at..].starts_with(value) {
