@@ -10,6 +10,7 @@ mod module_args;
 mod operator_books_cmd;
 mod operator_cmd;
 mod operator_control_cmd;
+mod operator_trace_cmd;
 mod output;
 mod wallet_cmd;
 

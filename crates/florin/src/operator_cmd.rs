@@ -31,6 +31,7 @@ use crate::failure::Failure;
 use crate::module_args::ModuleArgs;
 use crate::operator_books_cmd::{self, AuditArgs, BooksArgs, CirculationArgs, JournalArgs, PayoutsCommand};
 use crate::operator_control_cmd::ControlCommand;
+use crate::operator_trace_cmd::{KeyHolderArgs, TraceArgs, key_holder, trace};
 use crate::output::Output;
 
 const ROLE: &str = "operator";
@@ -67,6 +68,10 @@ pub enum OperatorCommand {
     Control(ControlCommand),
     /// Exports the signed authorisation of a purchase, or lists the purchases.
     Evidence(EvidenceArgs),
+    /// Joins a purchase to its payments or a payment to its purchases: needs the files of both key holders, and a reason.
+    Trace(TraceArgs),
+    /// Makes a key holder's file, and shows what goes into the operator's settings.
+    KeyHolder(KeyHolderArgs),
 }
 
 /// Arguments of `init`.
@@ -161,6 +166,12 @@ pub async fn run(command: OperatorCommand, output: Output) -> Result<ExitCode, F
         OperatorCommand::Owed(args) => owed_to(&args, output).await,
         OperatorCommand::Control(command) => crate::operator_control_cmd::run(command, output).await,
         OperatorCommand::Evidence(args) => evidence(&args, output).await,
+        OperatorCommand::Trace(args) => {
+            let config = settings(&args.state, None, toml::Table::new())?.value;
+            let (state, opened) = (args.state.state(ROLE)?, args.state.clone());
+            trace(&args, config, &state, move |config| open(&opened, config), output).await
+        }
+        OperatorCommand::KeyHolder(args) => key_holder(&args, output),
     }
 }
 

@@ -79,6 +79,7 @@ pub fn router(operator: &Arc<Operator>) -> Router {
         .route("/admin/payouts", get(show_payouts).post(resume_payouts))
         .merge(crate::reading::router())
         .merge(crate::control_pages::router())
+        .merge(crate::trace_pages::routes())
         .layer(from_fn_with_state(Arc::clone(operator), admit))
         .with_state(Arc::clone(operator))
 }

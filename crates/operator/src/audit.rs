@@ -4,13 +4,14 @@
 use std::fmt;
 
 use florin_books::{Account, AuditReport, LaneId, Seq};
-use florin_coin::issuer::{HandOver, Honour, PayOut};
+use florin_coin::issuer::{HandOverDue, Honour, PayOut};
 use florin_coin::kinds::{HAND_OVER, HONOUR, PAY_OUT};
 use florin_money::{Amount, Currency, CurrencyCode};
 use florin_shell::house::{ActError, House};
 use florin_store::{CommitError, StoreError};
 use serde::{Deserialize, Serialize};
 
+use crate::hand_over;
 use crate::lanes::{BOOKS, IDENTITY, Lanes};
 use crate::operator::Operator;
 use crate::reconcile::StatementReport;
@@ -233,11 +234,8 @@ fn pair_difference(lanes: &Lanes, currency: Currency) -> Result<i64, AuditError>
         let back: Vec<_> = lane.outbox().filter(|o| matches!(o.kind, PAY_OUT | HONOUR)).cloned().collect();
         (lane.balance(Account::Pair(IDENTITY), code), back)
     })?;
-    let mut under_way: u64 = 0;
-    for hand in out.iter().filter_map(HandOver::read).filter(|h| h.refused.is_none()) {
-        let arrived = !lanes.books.books.load(&hand.needs())?.once.is_empty();
-        under_way = under_way.saturating_add(if arrived { 0 } else { hand.total.minor() });
-    }
+    let out: Vec<HandOverDue> = out.iter().filter_map(HandOverDue::read).collect();
+    let mut under_way = hand_over::under_way(lanes, &out)?;
     for paid in back.iter().filter(|o| o.kind == HONOUR).filter_map(Honour::read) {
         let arrived = !lanes.identity.books.load(&paid.needs())?.once.is_empty();
         under_way = under_way.saturating_add(if arrived { 0 } else { paid.amount.minor() });

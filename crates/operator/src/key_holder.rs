@@ -8,6 +8,8 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64URL_NOPAD;
+use florin_books::PartyId;
+use florin_coin::escrow::{Escrow, EscrowKey};
 use florin_crypto::{
     ByteArray, Bytes, Entropy, KemPublicKey, KemSecretKey, KeyFileError, KeyFileParams, Secret, SigningKey,
     VerifyKey, Zeroizing, cbor, open_key_file, seal_key_file,
@@ -309,6 +311,13 @@ pub fn two_holders(named: &[KeyHolderPublic]) -> Result<[KnownHolder; HOLDERS], 
         return Err(KeyHolderError::Count(1));
     }
     Ok([a, b])
+}
+
+/// What an operator seals to its two holders with.
+#[must_use]
+pub fn escrow(operator: PartyId, [outer, inner]: &[KnownHolder; HOLDERS]) -> Escrow {
+    let key = |holder: &KnownHolder| EscrowKey { kid: holder.kem_kid(), key: holder.kem };
+    Escrow::new(operator, key(outer), key(inner))
 }
 
 impl VaultPlaces {

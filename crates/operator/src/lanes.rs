@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use florin_books::{Clock, LaneId, LaneSpec, Outgoing, RegisterSpec, Timestamp};
-use florin_coin::issuer::{HandOver, Honour, PayOut, hand_over, honour_paid, payout_within};
-use florin_coin::kinds::{HAND_OVER, HONOUR, PAY_OUT};
+use florin_books::{Clock, LaneId, LaneSpec, Outgoing, RegisterSpec};
+use florin_coin::issuer::{Honour, PayOut, honour_paid, payout_within};
+use florin_coin::kinds::{HONOUR, PAY_OUT};
 use florin_crypto::{Secret, cbor};
 use florin_money::Amount;
 use florin_parties::bank::{Direction, Order};
@@ -18,6 +18,7 @@ use florin_shell::storage::{StorageOptions, create_books, open_books};
 use florin_store::StoreError;
 
 use crate::bank::BankDesk;
+use crate::claim_keys::ClaimKeyFile;
 
 /// Who is who, bank accounts, purchases.
 pub const IDENTITY: LaneId = LaneId(0);
@@ -61,36 +62,23 @@ pub struct Lanes {
     pub identity: House,
     /// Coins.
     pub books: House,
+    /// The keys of claims that wait to go from one to the other.
+    pub claim_keys: Arc<ClaimKeyFile>,
 }
 
-/// Carries what the identity lane sends to the books lane: participants and claims.
+/// Carries participants from the identity lane to the books lane; claims go over in company ([`crate::hand_over`]).
 pub struct LaneCourier {
     /// Coins.
     pub books: House,
-    /// Claims wait for so many.
-    pub claims_batch: usize,
-    /// Or for so long, in milliseconds.
-    pub claims_wait_ms: u64,
 }
 
 impl Courier for LaneCourier {
     fn carry<'a>(&'a self, effect: &'a Outgoing) -> Carrying<'a> {
-        Box::pin(async move {
-            carried(match effect.kind {
-                COPY_PARTICIPANT => copy_participant(&self.books, effect).await,
-                _ => take_claim(&self.books, effect).await,
-            })
-        })
+        Box::pin(async move { carried(copy_participant(&self.books, effect).await) })
     }
 
     fn takes(&self, kind: u16) -> bool {
-        matches!(kind, COPY_PARTICIPANT | HAND_OVER)
-    }
-
-    /// Claims go over in company, so that who paid when does not say whose coins are issued when (V10).
-    fn ready(&self, kind: u16, due: &[Outgoing], now: Timestamp) -> bool {
-        let oldest = due.iter().map(|o| o.due).min().unwrap_or(now);
-        kind != HAND_OVER || due.len() >= self.claims_batch || now.since(oldest) >= self.claims_wait_ms
+        kind == COPY_PARTICIPANT
     }
 }
 
@@ -134,11 +122,6 @@ fn carried(done: Result<(), ActError>) -> Carried {
 async fn copy_participant(books: &House, effect: &Outgoing) -> Result<(), ActError> {
     let Some(needs) = participant::copy::needs(effect) else { return Ok(()) };
     books.act(&needs, |facts, _| participant::copy::decide(effect, facts)).await.map(|_| ())
-}
-
-async fn take_claim(books: &House, effect: &Outgoing) -> Result<(), ActError> {
-    let Some(hand) = HandOver::read(effect) else { return Ok(()) };
-    books.act(&hand.needs(), |facts, _| Some(hand_over(&hand, facts, IDENTITY))).await.map(|_| ())
 }
 
 /// Carries what the books lane sends out: pay-outs to the identity lane, and money for coins paid by hand.

@@ -26,6 +26,8 @@ use tokio::sync::Notify;
 use crate::admin::AdminToken;
 use crate::bank::BankDesk;
 use crate::config::{OperatorConfig, SettingError};
+use crate::hand_over::{self, HandOverDesk};
+use crate::key_holder::{KeyHolderError, escrow, two_holders};
 use crate::keys::{KeysError, OperatorVaults, VaultPlaces, registers};
 use crate::lanes::{BOOKS, BankCourier, BooksCourier, IDENTITY, LaneCourier, Lanes, lane, spec};
 use crate::module::ModuleFault;
@@ -55,6 +57,9 @@ pub enum OperatorError {
     /// The table of epochs cannot be read.
     #[error("the table of epochs is damaged")]
     Epochs,
+    /// The key holders of the settings.
+    #[error(transparent)]
+    KeyHolder(#[from] KeyHolderError),
     /// A file of the state.
     #[error(transparent)]
     Home(#[from] florin_shell::home::HomeError),
@@ -70,6 +75,7 @@ impl OperatorError {
             Self::Store(e) => ExitCode::of_store(e),
             Self::Currency(_) | Self::Setting(_) | Self::Keys(KeysError::List(_)) => ExitCode::Configuration,
             Self::Epochs => ExitCode::BadData,
+            Self::KeyHolder(e) => e.exit_code(),
             Self::Home(e) => e.exit_code(),
         }
     }
@@ -180,11 +186,15 @@ impl Operator {
         let open = |id, name| -> Result<_, OperatorError> {
             Ok(lane(&places.state, spec(id, &registers), &vaults.store_key(name)?, &clock, false)?)
         };
-        let lanes = Lanes { identity: open(IDENTITY, "identity")?, books: open(BOOKS, "books")? };
+        let (identity, books) = (open(IDENTITY, "identity")?, open(BOOKS, "books")?);
+        let claim_keys = hand_over::claim_keys(&places.state, &identity)?;
+        let lanes = Lanes { identity, books, claim_keys };
         let keys = Arc::new(vaults.message_keys()?);
         let module = config.module.open(&places.state, vaults.tag_key()?)?;
         let issuer = vaults.issuer(Arc::clone(&keys), registers, &config, module)?;
-        let issuer = Arc::new(issuer.with_purchase_max(config.purchase_max_minor));
+        let issuer = issuer.with_purchase_max(config.purchase_max_minor);
+        let escrow = escrow(keys.id(), &two_holders(&config.key_holder)?);
+        let issuer = Arc::new(issuer.with_claim_keys(lanes.claim_keys.clone()).with_escrow(escrow));
         let now = clock.now();
         let since = since(&lanes.identity, now)?;
         let calendar = Calendar::of(&config.terms());
@@ -285,11 +295,7 @@ impl Operator {
         let every = Duration::from_millis(self.config.bank_poll_ms.max(10));
         let (bank, polling) = (Arc::clone(&self.bank), stop.clone());
         let orders = BankCourier { bank: Arc::clone(&self.bank) };
-        let lanes = LaneCourier {
-            books: self.lanes.books.clone(),
-            claims_batch: self.config.claims_batch,
-            claims_wait_ms: self.config.claims_wait_ms,
-        };
+        let lanes = LaneCourier { books: self.lanes.books.clone() };
         let books = BooksCourier { identity: self.lanes.identity.clone(), release_above: self.release_above };
         let (reconciler, comparing) = (Arc::clone(&self.reconciler), stop.clone());
         let compare_every = self.config.reconcile_every_ms;
@@ -302,10 +308,26 @@ impl Operator {
                     reconciler.keep_comparing(Duration::from_millis(compare_every), &comparing).await;
                 }
             }),
+            self.hand_over(stop),
             courier(self.lanes.identity.clone(), lanes, stop),
             courier(self.lanes.identity.clone(), orders, stop),
             courier(self.lanes.books.clone(), books, stop),
         ]
+    }
+
+    /// Who hands claims over.
+    #[must_use]
+    pub fn hand_over_desk(&self) -> HandOverDesk {
+        let (batch, wait_ms) = (self.config.claims_batch, self.config.claims_wait_ms);
+        HandOverDesk { lanes: self.lanes.clone(), batch, wait_ms }
+    }
+
+    fn hand_over(&self, stop: &Stop) -> tokio::task::JoinHandle<()> {
+        let (desk, stop) = (self.hand_over_desk(), stop.clone());
+        let called = Arc::new(Notify::new());
+        let caller = Arc::clone(&called);
+        self.lanes.identity.books.subscribe(move |_| caller.notify_one());
+        tokio::spawn(async move { desk.run(&called, &stop).await })
     }
 
     fn limits(&self) -> Limits {

@@ -141,5 +141,11 @@ async fn well_known(State(operator): State<Arc<Operator>>) -> Response {
     let published = operator.published();
     let list = &published.list;
     let (id, now) = (network_id(list.operator), operator.clock.now().0);
-    Json(Description::new(&published.signed, &list.name, id, list.test, now)).into_response()
+    match crate::trace_log::head(&operator.lanes.identity) {
+        Ok(head) => {
+            let description = Description::new(&published.signed, &list.name, id, list.test, now);
+            Json(description.with_openings(head.public())).into_response()
+        }
+        Err(error) => Problem::fault(&error).into_response(),
+    }
 }

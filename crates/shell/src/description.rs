@@ -34,6 +34,21 @@ pub struct Description {
     /// The operator's clock, in milliseconds since 1970.
     #[serde(default)]
     pub time_ms: u64,
+    /// How often the operator's key holders have opened who bought which coins.
+    #[serde(default)]
+    pub openings: Openings,
+}
+
+/// Openings of trust-based anonymity. Only their number is told, and a digest to which the operator is bound: its log must
+/// end with it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Openings {
+    /// Orders of both key holders.
+    pub orders: u64,
+    /// Purchases that were opened for them.
+    pub boxes: u64,
+    /// The digest at the end of the log, in hexadecimal.
+    pub log: String,
 }
 
 impl Description {
@@ -41,7 +56,15 @@ impl Description {
     #[must_use]
     pub fn new(signed_list: &[u8], name: &str, network: String, test: bool, time_ms: u64) -> Self {
         let keys = BASE64URL_NOPAD.encode(signed_list);
-        Self { florin: VERSION, keys, name: name.to_owned(), network, test, time_ms }
+        let openings = Openings::default();
+        Self { florin: VERSION, keys, name: name.to_owned(), network, test, time_ms, openings }
+    }
+
+    /// The same, with the number of openings.
+    #[must_use]
+    pub fn with_openings(mut self, openings: Openings) -> Self {
+        self.openings = openings;
+        self
     }
 
     /// The bytes of the signed key list in a description; nothing where it is none.

@@ -49,6 +49,8 @@ pub const POST_BOX: DocumentKind = DocumentKind(0x0204);
 
 /// The table of epochs; books lane.
 pub const EPOCHS: DocumentKind = DocumentKind(0x0206);
+/// A claim that waits for its hand-over, sealed, by its purchase; identity lane.
+pub const SEALED_CLAIM: DocumentKind = DocumentKind(0x0210);
 
 /// Effect: hand a claim over to the books lane.
 pub const HAND_OVER: u16 = 0x0201;

@@ -10,6 +10,7 @@ pub mod ask;
 pub mod coin;
 pub mod com;
 pub mod epoch;
+pub mod escrow;
 pub mod holder;
 pub mod issuer;
 pub mod kinds;

@@ -19,9 +19,9 @@ use florin_books::{
     Timestamp, Transition, TxId,
 };
 use florin_coin::issuer::{
-    AcknowledgeStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep, CollectStep, HandOver,
-    Issuer, IssuerSecrets, Lanes, PayOut, PayeeStatusStep, PayerStatusStep, PaymentStep, Purchase,
-    RedeemStep, SoftwareModule, WRequest1Step, WRequest3Step, bank_outcome, hand_over, payout,
+    AcknowledgeStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep, CollectStep,
+    HandOverDue, Issuer, IssuerSecrets, Lanes, PayOut, PayeeStatusStep, PayerStatusStep, PaymentStep,
+    Purchase, RedeemStep, SoftwareModule, WRequest1Step, WRequest3Step, bank_outcome, hand_over, payout,
 };
 use florin_coin::kinds::{HAND_OVER, PAY_OUT, RAIL_NUMBER, STEP_WREQUEST3};
 use florin_crypto::{KemSecretKey, Secret, SeededEntropy, SigningKey, cbor, digest, random};
@@ -250,7 +250,9 @@ impl World {
                 self.bank_books(&order).await;
             }
             HAND_OVER => {
-                let hand = HandOver::read(out).unwrap();
+                let due = HandOverDue::read(out).unwrap();
+                let facts = self.house.books.load(&due.needs()).unwrap();
+                let hand = due.open(&facts, &**self.issuer.claim_keys()).unwrap();
                 self.house
                     .act(&hand.needs(), |facts, _| Some(hand_over(&hand, facts, LaneId(1))))
                     .await

@@ -13,9 +13,11 @@ use florin_parties::{OperatorKeys, Participant, Terms};
 use florin_rail::Refusal;
 use florin_rail::common::{BAD_REQUEST, FAULT};
 
+use super::claim_keys::{ClaimKeys, ClaimKeysInMemory};
 use super::module::CoinModule;
 use crate::coin::{BadCoin, Coin, CoinCause, CoinSet};
 use crate::epoch::{Epochs, Purpose};
+use crate::escrow::Escrow;
 
 /// Participants whose documents stay read.
 const PARTICIPANTS_KEPT_MAX: usize = 4096;
@@ -50,7 +52,9 @@ pub struct Issuer {
     pub(crate) coins_max: usize,
     pub(crate) purchase_max: u64,
     module: Box<dyn CoinModule>,
-    ids: NumberCipher,
+    pub(crate) ids: NumberCipher,
+    pub(crate) claim_keys: Arc<dyn ClaimKeys>,
+    pub(crate) escrow: Option<Escrow>,
     acknowledgement: MacKey,
     cookie: Secret<32>,
     nobody: Secret<32>,
@@ -88,6 +92,8 @@ impl Issuer {
             purchase_max: u64::MAX,
             module: secrets.module,
             ids: NumberCipher::new(&secrets.ids),
+            claim_keys: Arc::new(ClaimKeysInMemory::default()),
+            escrow: None,
             acknowledgement: MacKey::new(&secrets.acknowledgement),
             cookie: secrets.cookie,
             nobody,
@@ -111,6 +117,26 @@ impl Issuer {
     /// Takes up a table that was committed. Steps that are under way end with the one that they have read.
     pub fn set_epochs(&self, epochs: Arc<Epochs>) {
         *self.epochs.write().unwrap_or_else(PoisonError::into_inner) = epochs;
+    }
+
+    /// The same, with claims waiting under these keys.
+    #[must_use]
+    pub fn with_claim_keys(mut self, keys: Arc<dyn ClaimKeys>) -> Self {
+        self.claim_keys = keys;
+        self
+    }
+
+    /// The same, sealing to the two key holders which claim each purchase has.
+    #[must_use]
+    pub fn with_escrow(mut self, escrow: Escrow) -> Self {
+        self.escrow = Some(escrow);
+        self
+    }
+
+    /// The keys under which claims wait.
+    #[must_use]
+    pub fn claim_keys(&self) -> &Arc<dyn ClaimKeys> {
+        &self.claim_keys
     }
 
     /// ID_I.

@@ -2,6 +2,7 @@
 
 mod acknowledge;
 mod change;
+mod claim_keys;
 mod collect;
 mod frame;
 mod honour;
@@ -12,13 +13,16 @@ mod payout;
 mod post;
 mod purchase;
 mod redeem;
+mod sealed_claim;
 mod status;
+mod trace;
 mod verdict;
 mod wrequest;
 
 pub use acknowledge::AcknowledgeStep;
 pub(crate) use acknowledge::issuance2_mac;
 pub use change::ChangeStep;
+pub use claim_keys::{ClaimKeys, ClaimKeysInMemory, ClaimSlot};
 pub use collect::{CollectAckStep, CollectStep};
 pub use honour::{Honour, honour, honour_needs, honour_paid};
 pub use keys::{Issuer, IssuerSecrets, Lanes};
@@ -28,7 +32,9 @@ pub use payout::{PayOut, is_above, payout, payout_within};
 pub use post::{BOX_BYTES_MAX, BoxMessage, BoxOpen, BoxOpenStep, BoxPutStep, BoxTakeStep, Side, box_id};
 pub use purchase::{HandOver, Purchase, PurchaseState, bank_outcome, hand_over};
 pub use redeem::RedeemStep;
+pub use sealed_claim::{HandOverDue, SealedClaim};
 pub(crate) use status::give_up_mac;
 pub use status::{PayeeStatusStep, PayerStatusStep};
+pub use trace::CoinMove;
 pub(crate) use verdict::{causes_digest, causes_salt, payer_frame};
 pub use wrequest::{WRequest1Step, WRequest3Step};

@@ -2,9 +2,9 @@
 //! Source: VarietyCash §3.1 (2) Execution, W2; V6, V10 (two transitions).
 
 use florin_books::{
-    Account, DocumentKey, EffectId, Facts, LaneId, Needs, Outgoing, PartyId, Timestamp, Transition, TxId,
+    Account, DocumentKey, EffectId, Facts, LaneId, Needs, PartyId, Timestamp, Transition, TxId,
 };
-use florin_crypto::{ByteArray, Bytes, Entropy, Sign1, cbor, digest, random};
+use florin_crypto::{ByteArray, Bytes, Entropy, Envelope, Sign1, cbor, digest, random};
 use florin_money::CoinList;
 use florin_parties::bank::OrderId;
 use florin_parties::treasury::{OrderMove, Outcome};
@@ -12,6 +12,7 @@ use florin_parties::{Participant, ParticipantState, write_participant};
 use minicbor::{Decode, Encode};
 
 use super::collect::Claim;
+use super::sealed_claim::HandOverDue;
 use crate::kinds::{CLAIM, HAND_OVER, PURCHASE, STEP_HAND_OVER, once};
 use crate::purchase_messages::{Authorisation, WDesc, claim_id};
 
@@ -35,8 +36,8 @@ pub enum PurchaseState {
 
 /// A purchase. The signed authorisation is kept as evidence.
 ///
-/// Shape: `[id, purchaser, authorisation COSE_Sign1, claim, K secret, state, order, at]`. Claim and K secret go when
-/// the claim is handed over; a purchaser who did not wish to be anonymous keeps the claim here.
+/// Shape: `[id, purchaser, authorisation COSE_Sign1, claim, escrow, state, order, at]`. The claim stands here only if the
+/// purchaser did not wish to be anonymous; otherwise nobody but the two key holders together can say which it is.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub struct Purchase {
@@ -49,12 +50,12 @@ pub struct Purchase {
     /// What S_CP covers, and S_CP.
     #[n(2)]
     pub authorisation: Bytes,
-    /// By what the coins are collected.
+    /// By what the coins are collected, if the purchaser does not mind.
     #[n(3)]
     pub claim: Option<ByteArray<16>>,
-    /// What seals them.
+    /// The same, and K's secret, sealed to the key holders.
     #[n(4)]
-    pub k_issue: Option<ByteArray<32>>,
+    pub escrow: Option<Envelope>,
     /// How far it is.
     #[n(5)]
     pub state: PurchaseState,
@@ -77,6 +78,12 @@ impl Purchase {
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
         cbor::decode_strict(bytes).ok()
+    }
+
+    /// H(claim), where the purchaser did not wish to be anonymous.
+    #[must_use]
+    pub fn named_claim_id(&self) -> Option<[u8; 16]> {
+        self.claim.as_ref().map(|claim| claim_id(&claim.0))
     }
 
     /// What was bought; it was checked before it was written.
@@ -145,13 +152,9 @@ pub fn bank_outcome(
         }
         _ => return false,
     };
-    let (Some(claim), Some(k_issue)) = (purchase.claim, purchase.k_issue.take()) else { return false };
-    let hand = HandOver { claim, k_issue, list: w.list, total: w.total, refused };
-    t.emit(EffectId::new(random(entropy)), HAND_OVER, now, cbor::encode(&hand));
-    if w.anonymous {
-        purchase.claim = None;
-    }
     t.write(Purchase::key_of(id), cbor::encode(&purchase));
+    let due = HandOverDue { purchase: id, total: w.total, refused };
+    t.emit(EffectId::new(random(entropy)), HAND_OVER, now, cbor::encode(&due));
     true
 }
 
@@ -165,12 +168,6 @@ fn block(t: &mut Transition, id: PartyId, facts: &Facts, now: Timestamp, entropy
 }
 
 impl HandOver {
-    /// Reads an entry of the outbox.
-    #[must_use]
-    pub fn read(out: &Outgoing) -> Option<Self> {
-        cbor::decode_strict(&out.body).ok()
-    }
-
     /// What the books lane reads.
     #[must_use]
     pub fn needs(&self) -> Needs {

@@ -7,13 +7,15 @@ use florin_crypto::{ByteArray, Bytes, Digest, Exporter, cbor, digest, kem, rando
 use florin_parties::bank::{Direction, Order, OrderId};
 use florin_parties::treasury::{self, Purpose};
 use florin_parties::{Enrolment, KeyUse, Participant, Roles, key_id};
-use florin_rail::common::{ASK_STATUS, BAD_REQUEST, FAULT, MESSAGE_BYTES_MAX, check_exp};
+use florin_rail::common::{ASK_STATUS, BAD_REQUEST, FAULT, MESSAGE_BYTES_MAX, OVERLOADED, check_exp};
 use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName, hpke_info, transcript};
 
 use super::frame::{Unverified, addressed, may_act, read, read_signed, unseal};
 use super::keys::Issuer;
 use super::purchase::{Purchase, PurchaseState};
+use super::sealed_claim::NotSealed;
 use crate::coin::COINS_ISSUED_MAX;
+use crate::escrow::OpenedBox;
 use crate::kinds::{RAIL, RAIL_NUMBER, STEP_WREQUEST3, once};
 use crate::purchase_messages::{
     Accepted, Authorisation, Cookie, PurchaseKeys, WRequest1, WRequest2, WRequest2Answer, WRequest3,
@@ -170,12 +172,19 @@ impl Step for WRequest3Step {
         if treasury::request(&mut t, order, purpose, None, moment.now).is_err() {
             return Decision::Refuse(BAD_REQUEST);
         }
+        let content =
+            OpenedBox { claim: ByteArray(o.claim), k_issue: ByteArray(*o.keys.issuance().expose()) };
+        let escrow = match self.0.put_away(&mut t, id, o.cookie.r_i.0, &content, moment.entropy) {
+            Ok(escrow) => escrow,
+            Err(NotSealed::NoKey) => return Decision::Refuse(OVERLOADED.after(1)),
+            Err(NotSealed::Escrow) => return Decision::Refuse(FAULT),
+        };
         let purchase = Purchase {
             id,
             purchaser: o.cookie.purchaser,
             authorisation: Bytes(o.signed.clone()),
-            claim: Some(ByteArray(o.claim)),
-            k_issue: Some(ByteArray(*o.keys.issuance().expose())),
+            claim: (!w.anonymous).then_some(content.claim),
+            escrow,
             state: PurchaseState::Requested,
             order: order_id,
             at: moment.now,

@@ -16,8 +16,8 @@ use florin_books::{
 };
 use florin_coin::issuer::{
     AcknowledgeStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep, CollectStep, HandOver,
-    Issuer, IssuerSecrets, Lanes, PayOut, PayeeStatusStep, PayerStatusStep, PaymentStep, RedeemStep,
-    SoftwareModule, WRequest1Step, WRequest3Step, hand_over, payout,
+    HandOverDue, Issuer, IssuerSecrets, Lanes, PayOut, PayeeStatusStep, PayerStatusStep, PaymentStep,
+    RedeemStep, SoftwareModule, WRequest1Step, WRequest3Step, hand_over, payout,
 };
 use florin_coin::kinds::{HAND_OVER, PAY_OUT};
 use florin_coin::messages::VDesc;
@@ -361,14 +361,30 @@ impl World {
                 let mut t =
                     Transition::new(digest("test/done", &[o.id.bytes()]), self.shelf(from).lane.seq());
                 t.effects.push(Effect::Done(o.id));
+                let slot = self.settled(&mut t, o);
                 self.act(from, t);
+                self.issuer.claim_keys().forget(&Vec::from_iter(slot));
             }
         }
     }
 
+    /// What was sealed goes when it is handed over.
+    fn settled(&mut self, t: &mut Transition, o: &Outgoing) -> Option<u32> {
+        let due = HandOverDue::read(o).filter(|_| o.kind == HAND_OVER)?;
+        due.handed_over(t);
+        due.slot(&self.identity.facts(&due.needs()))
+    }
+
+    /// What a purchase's claim becomes in the books lane.
+    pub fn handing(&mut self, o: &Outgoing) -> Option<HandOver> {
+        let due = HandOverDue::read(o).unwrap();
+        let facts = self.identity.facts(&due.needs());
+        due.open(&facts, &**self.issuer.claim_keys())
+    }
+
     fn deliver(&mut self, o: &Outgoing) {
         let (lane, needs) = match o.kind {
-            HAND_OVER => (BOOKS, HandOver::read(o).unwrap().needs()),
+            HAND_OVER => (BOOKS, self.handing(o).unwrap().needs()),
             PAY_OUT => (IDENTITY, PayOut::read(o).unwrap().needs()),
             COPY_PARTICIPANT => (BOOKS, copy::needs(o).unwrap()),
             other => panic!("no worker for {other}"),
@@ -378,7 +394,7 @@ impl World {
             return;
         }
         let t = match o.kind {
-            HAND_OVER => Some(hand_over(&HandOver::read(o).unwrap(), &facts, IDENTITY)),
+            HAND_OVER => Some(hand_over(&self.handing(o).unwrap(), &facts, IDENTITY)),
             PAY_OUT => Some(payout(&PayOut::read(o).unwrap(), &facts, BOOKS, self.now, &mut self.entropy)),
             _ => copy::decide(o, &facts),
         };
@@ -399,7 +415,7 @@ impl World {
         self.identity.sums_to_zero();
         self.books.sums_to_zero();
         let handed = |o: &Outgoing| match o.kind {
-            HAND_OVER => HandOver::read(o).filter(|h| h.refused.is_none()).map(|h| h.total.minor()),
+            HAND_OVER => HandOverDue::read(o).filter(|h| h.refused.is_none()).map(|h| h.total.minor()),
             PAY_OUT => PayOut::read(o).map(|p| p.amount.minor()),
             _ => None,
         };

@@ -1,0 +1,229 @@
+//! A court's order: what a trace needs, what it leaves behind, and what it can mend. Source: V10; docs/operator.md.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    missing_docs
+)]
+
+mod town;
+
+use std::sync::atomic::Ordering;
+
+use data_encoding::BASE64URL_NOPAD;
+use florin_books::{Needs, PartyId, Timestamp};
+use florin_coin::PayId;
+use florin_coin::issuer::Purchase;
+use florin_crypto::ByteArray;
+use florin_operator::claim_keys::CLAIM_KEYS_FILE;
+use florin_operator::trace::{Begun, FollowRequest, TraceError, TraceReport, TraceRequest, open_boxes};
+use florin_operator::trace_log::{self, Subject, TraceOrder};
+use florin_operator::{KeyHolder, Operator, OperatorError, two_holders};
+use florin_parties::Roles;
+use florin_shell::entropy::OsEntropy;
+use florin_shell::passphrase::Passphrase;
+use town::{Bought, Teller, Town, holders, make, open, split};
+
+const REASON: &str = "order 12/26 of the court";
+
+fn order(operator: &Operator, subject: &Subject, reason: &str, ahead_ms: i64) -> TraceOrder {
+    let exp = Timestamp(operator.clock.now().0.saturating_add_signed(ahead_ms));
+    TraceOrder::new(operator.list.operator, subject.clone(), reason, town::txid(), exp)
+}
+
+fn signed(orders: &[(&TraceOrder, &KeyHolder)]) -> TraceRequest {
+    let sign = |(order, holder): &(&TraceOrder, &KeyHolder)| BASE64URL_NOPAD.encode(&order.sign(holder));
+    TraceRequest { orders: orders.iter().map(sign).collect() }
+}
+
+async fn slug(operator: &Operator, request: &TraceRequest) -> &'static str {
+    match operator.trace_begin(request).await {
+        Err(TraceError::Refused(refusal)) => refusal.slug,
+        Ok(_) => "taken",
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn opened(operator: &Operator, files: &[KeyHolder; 2], begun: &Begun, recover: bool) -> FollowRequest {
+    let known = two_holders(&operator.config.key_holder).unwrap();
+    let found = open_boxes(operator.list.operator, &known, files, &begun.boxes);
+    FollowRequest { entry: begun.entry, found, recover }
+}
+
+async fn trace(operator: &Operator, files: &[KeyHolder; 2], subject: Subject, recover: bool) -> TraceReport {
+    let order = order(operator, &subject, REASON, 60_000);
+    let request = signed(&[(&order, &files[0]), (&order, &files[1])]);
+    let begun = operator.trace_begin(&request).await.unwrap();
+    operator.trace_follow(&opened(operator, files, &begun, recover)).await.unwrap()
+}
+
+async fn with_a_purchase(town: &Town, anonymous: bool) -> Bought {
+    let buyer = town.person(Roles::PURCHASER).await;
+    town.order(&buyer, &split(188), anonymous).await
+}
+
+/// Whoever is not both key holders, or gives no reason, opens nothing and leaves nothing in the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_needs_both_holders_and_a_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::start(dir.path(), 1, 10).await;
+    let bought = with_a_purchase(&town, true).await;
+    let o = &town.operator;
+    let [a, b] = holders(&town.places);
+    let stranger = dir.path().join("stranger.key");
+    let stranger = KeyHolder::create(&stranger, &a.name, &Passphrase::none(), &mut OsEntropy).unwrap();
+    let subject = Subject::Purchase(bought.id);
+    let good = order(o, &subject, REASON, 60_000);
+    let other = order(o, &subject, REASON, 60_000);
+    for bad in [
+        signed(&[]),
+        signed(&[(&good, &a)]),
+        signed(&[(&good, &a), (&good, &a)]),
+        signed(&[(&good, &a), (&good, &stranger)]),
+        signed(&[(&good, &stranger), (&good, &b)]),
+        signed(&[(&good, &a), (&other, &b)]),
+        signed(&[(&good, &a), (&good, &b), (&good, &a)]),
+        TraceRequest { orders: vec!["AA".into(), "!".into()] },
+    ] {
+        assert_eq!(slug(o, &bad).await, "two-key-holders");
+    }
+    let both = |order: &TraceOrder| signed(&[(order, &a), (order, &b)]);
+    let elsewhere = TraceOrder::new(PartyId::new([1; 16]), subject.clone(), REASON, good.nonce, good.exp);
+    assert_eq!(slug(o, &both(&elsewhere)).await, "bad-request");
+    let long = "x".repeat(501);
+    for reason in ["", "  ", &long] {
+        assert_eq!(slug(o, &both(&order(o, &subject, reason, 60_000))).await, "trace-without-reason");
+    }
+    for ahead in [-3_600_000, 48 * 3_600_000] {
+        assert_eq!(slug(o, &both(&order(o, &subject, REASON, ahead))).await, "request-expired");
+    }
+    let unknown = [
+        Subject::Purchase(town::txid()),
+        Subject::Payment(PayId::new([9; 16])),
+        Subject::Coin(ByteArray([9; 16])),
+    ];
+    for subject in unknown {
+        assert_eq!(slug(o, &both(&order(o, &subject, REASON, 60_000))).await, "trace-not-found");
+    }
+    let log = o.trace_log().unwrap();
+    assert!(log.entries.is_empty() && log.findings.is_empty() && log.boxes == 0);
+    let follow = FollowRequest { entry: 1, found: Vec::new(), recover: false };
+    assert!(
+        matches!(o.trace_follow(&follow).await, Err(TraceError::Refused(r)) if r.slug == "trace-not-found")
+    );
+    assert_eq!(slug(o, &both(&good)).await, "taken");
+    town.end().await;
+}
+
+/// Every order stands in the log once, in a chain whose end is public; what was changed afterwards is found.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_chained_and_its_number_is_public() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::start(dir.path(), 1, 10).await;
+    let (anonymous, named) = (with_a_purchase(&town, true).await, with_a_purchase(&town, false).await);
+    let files = holders(&town.places);
+    let o = &town.operator;
+    assert_eq!(town.description().await["openings"]["boxes"], 0);
+    let order = order(o, &Subject::Purchase(anonymous.id), REASON, 60_000);
+    let request = signed(&[(&order, &files[0]), (&order, &files[1])]);
+    let begun = o.trace_begin(&request).await.unwrap();
+    assert_eq!(town.description().await["openings"]["boxes"], 1, "counted before anything is opened");
+    assert_eq!(o.trace_begin(&request).await.unwrap(), begun, "the same order again is no other");
+    let nothing = FollowRequest { entry: begun.entry, found: Vec::new(), recover: false };
+    let refused = o.trace_follow(&nothing).await;
+    assert!(
+        matches!(refused, Err(TraceError::Refused(_))),
+        "without its box an anonymous purchase stays closed"
+    );
+    let report = o.trace_follow(&opened(o, &files, &begun, false)).await.unwrap();
+    assert_eq!(report.purchases[0].purchase, anonymous.id.to_string());
+    trace(o, &files, Subject::Purchase(named.id), false).await;
+    let log = o.trace_log().unwrap();
+    assert_eq!((log.entries.len(), log.boxes, log.findings.len()), (2, 2, 0));
+    assert_eq!(log.entries[0].holders, ["holder-1", "holder-2"]);
+    assert_eq!(log.entries[0].reason, REASON);
+    let public = town.description().await["openings"].clone();
+    assert_eq!(public["orders"], 2);
+    assert_eq!(public["log"], log.digest);
+
+    let known = two_holders(&o.config.key_holder).unwrap();
+    let identity = &o.lanes.identity;
+    let (entries, head) = (trace_log::entries(identity).unwrap(), trace_log::head(identity).unwrap());
+    assert!(trace_log::verify(&entries, &head, &known).is_empty());
+    type Bend = fn(&mut Vec<trace_log::LogEntry>);
+    let bends: [Bend; 5] = [
+        |all| drop(all.remove(0)),
+        |all| drop(all.pop()),
+        |all| all[0].reason = "none".into(),
+        |all| all[1].boxes = 0,
+        |all| all[1].orders.truncate(1),
+    ];
+    for bend in bends {
+        let mut bent = entries.clone();
+        bend(&mut bent);
+        assert!(!trace_log::verify(&bent, &head, &known).is_empty());
+    }
+    town.end().await;
+}
+
+/// Who did not wish to be anonymous stands readable; who did, does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_named_purchase_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::start(dir.path(), 1, 10).await;
+    for anonymous in [true, false] {
+        let bought = with_a_purchase(&town, anonymous).await;
+        town.collect(&bought).await;
+        let key = Purchase::key_of(bought.id);
+        let needs = Needs { documents: vec![key], ..Needs::default() };
+        let facts = town.operator.lanes.identity.books.load(&needs).unwrap();
+        let purchase = facts.document(&key).and_then(Purchase::read).unwrap();
+        assert_eq!(purchase.named_claim_id().is_none(), anonymous);
+        assert!(purchase.escrow.is_some());
+    }
+    town.end().await;
+}
+
+/// The file with the claim keys is lost (as after a restore) while a purchase waits: nothing is handed over, nothing is
+/// lost, and the key holders bring it to its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_claim_key_is_mended_by_the_key_holders() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::start(dir.path(), 1, 10).await;
+    let buyer = town.person(Roles::PURCHASER).await;
+    town.teller.closed.store(true, Ordering::SeqCst);
+    let bought = town.order(&buyer, &split(188), true).await;
+    let (places, config, teller) = town.end().await;
+    std::fs::remove_file(places.state.join(CLAIM_KEYS_FILE)).unwrap();
+    teller.closed.store(false, Ordering::SeqCst);
+    let town = Town::resume(dir.path(), places, config, teller).await;
+    for _ in 0..40 {
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        assert!(town.try_collect(&bought).await.is_none(), "its key is lost");
+    }
+    let files = holders(&town.places);
+    let report = trace(&town.operator, &files, Subject::Purchase(bought.id), true).await;
+    assert!(report.recovered);
+    assert_eq!(town::worth(&town.collect(&bought).await), 188);
+    let again = trace(&town.operator, &files, Subject::Purchase(bought.id), true).await;
+    assert!(!again.recovered, "nothing waits any more");
+    assert!(florin_operator::audit(&town.operator.lanes).await.unwrap().is_clean());
+    town.end().await;
+}
+
+#[test]
+fn an_operator_without_two_key_holders_does_not_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let (places, mut config) = make(dir.path(), 1, 10);
+    let teller = std::sync::Arc::new(Teller::default());
+    config.key_holder.pop();
+    let refused = Operator::open(config.clone(), &places, &Passphrase::none(), teller.clone()).map(|_| ());
+    assert!(matches!(refused, Err(OperatorError::KeyHolder(_))));
+    config.key_holder.push(config.key_holder[0].clone());
+    let refused = Operator::open(config, &places, &Passphrase::none(), teller.clone()).map(|_| ());
+    assert!(matches!(refused, Err(OperatorError::KeyHolder(_))));
+    let (places, config) = make(&dir.path().join("another"), 1, 10);
+    drop(open(&places, &config, &teller));
+}
