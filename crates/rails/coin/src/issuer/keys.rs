@@ -220,10 +220,25 @@ impl Issuer {
         issued.iter().flat_map(Issued::numbers).filter_map(|n| self.coin(n)).collect()
     }
 
-    fn coin(&self, number: TokenNumber) -> Option<Coin> {
+    /// The register of a token, and what the token is worth by its number.
+    pub(crate) fn worth_of(&self, number: &TokenNumber) -> Option<(&RegisterSpec, u64)> {
         let register = self.registers.iter().find(|r| r.id == number.denomination.register())?;
-        let value = register.denominations.value(number.denomination.index())?;
-        let id = self.ids.encipher(number.to_block());
+        Some((register, register.denominations.value(number.denomination.index())?))
+    }
+
+    /// The number behind a public id; `None` where it is no id of this issuer's.
+    pub(crate) fn number_of(&self, id: [u8; 16]) -> Option<TokenNumber> {
+        TokenNumber::from_block(self.ids.decipher(id)).filter(|number| number.lane == self.lanes.books)
+    }
+
+    /// The public id of a number.
+    pub(crate) fn id_of(&self, number: TokenNumber) -> [u8; 16] {
+        self.ids.encipher(number.to_block())
+    }
+
+    fn coin(&self, number: TokenNumber) -> Option<Coin> {
+        let (register, value) = self.worth_of(&number)?;
+        let id = self.id_of(number);
         let expires = self.calendar.expiry(number.epoch);
         let bytes = tagged(&id, value, register.denominations.currency(), number.epoch, expires);
         let tag = self.module.tag(number.epoch, &bytes);
@@ -253,9 +268,12 @@ impl Issuer {
         now: Timestamp,
         grace: bool,
     ) -> Result<TokenNumber, CoinCause> {
-        let number = TokenNumber::from_block(self.ids.decipher(coin.id.0)).ok_or(CoinCause::Foreign)?;
-        if number.lane != self.lanes.books {
-            return Err(CoinCause::Foreign);
+        let number = self.number_of(coin.id.0).ok_or(CoinCause::Foreign)?;
+        // The number says what a coin is worth; the tag alone would let a mistake at tagging raise it.
+        let its =
+            |(r, value): (&RegisterSpec, u64)| value == coin.value && r.denominations.currency() == currency;
+        if !self.worth_of(&number).is_some_and(its) {
+            return Err(CoinCause::Forged);
         }
         let bytes = tagged(&coin.id.0, coin.value, currency, coin.epoch, coin.expires);
         if number.epoch != coin.epoch || !self.module.verify(coin.epoch, &bytes, &coin.tag.0) {

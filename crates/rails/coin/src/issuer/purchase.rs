@@ -12,6 +12,7 @@ use florin_parties::{Participant, ParticipantState, write_participant};
 use minicbor::{Decode, Encode};
 
 use super::collect::Claim;
+use crate::choice::HolderChoice;
 use crate::kinds::{CLAIM, HAND_OVER, PURCHASE, STEP_HAND_OVER, once};
 use crate::purchase_messages::{Authorisation, WDesc, claim_id};
 
@@ -88,9 +89,9 @@ impl Purchase {
     }
 }
 
-/// What the identity lane tells the books lane: nothing about who.
+/// What the identity lane tells the books lane: nothing about who, unless the purchaser wished not to be anonymous.
 ///
-/// Shape: `[claim, K secret, list, total, refused]`.
+/// Shape: `[claim, K secret, list, total, refused, holder]`.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub struct HandOver {
@@ -109,6 +110,9 @@ pub struct HandOver {
     /// Why there are none.
     #[n(4)]
     pub refused: Option<String>,
+    /// Whose the coins will be: the purchaser's, by name, or nobody's as far as this lane knows.
+    #[n(5)]
+    pub holder: HolderChoice,
 }
 
 /// What the bank's word does to a purchase, added to the transition that records it in the identity lane.
@@ -146,7 +150,9 @@ pub fn bank_outcome(
         _ => return false,
     };
     let (Some(claim), Some(k_issue)) = (purchase.claim, purchase.k_issue.take()) else { return false };
-    let hand = HandOver { claim, k_issue, list: w.list, total: w.total, refused };
+    let holder =
+        if w.anonymous { HolderChoice::Nobody } else { HolderChoice::Named(purchase.purchaser) };
+    let hand = HandOver { claim, k_issue, list: w.list, total: w.total, refused, holder };
     t.emit(EffectId::new(random(entropy)), HAND_OVER, now, cbor::encode(&hand));
     if w.anonymous {
         purchase.claim = None;
@@ -208,6 +214,7 @@ pub fn hand_over(hand: &HandOver, facts: &Facts, identity: LaneId) -> Transition
         total: hand.total,
         k_issue: hand.k_issue,
         refused: hand.refused.clone(),
+        holder: hand.holder,
         collected: false,
         acknowledged: false,
     };
