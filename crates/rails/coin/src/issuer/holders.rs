@@ -50,7 +50,12 @@ impl HolderList {
     }
 
     /// The list of a holder as the facts have it, without what is past its grace period: that is refunded to nobody.
-    pub(super) fn of(issuer: &Issuer, facts: &Facts, holder: &HolderChoice, now: Timestamp) -> Vec<HolderEntry> {
+    pub(super) fn of(
+        issuer: &Issuer,
+        facts: &Facts,
+        holder: &HolderChoice,
+        now: Timestamp,
+    ) -> Vec<HolderEntry> {
         let bytes = holder.document().and_then(|key| facts.document(&key));
         let mut entries = bytes.and_then(Self::read).map(|list| list.entries).unwrap_or_default();
         entries.retain(|entry| now <= issuer.calendar.grace_end(entry.epoch));

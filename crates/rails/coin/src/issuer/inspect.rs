@@ -40,10 +40,7 @@ impl Issuer {
     /// Until when coins of an epoch are good for what.
     #[must_use]
     pub fn coin_times(&self, epoch: Epoch) -> CoinTimes {
-        CoinTimes {
-            pays_until: self.calendar.expiry(epoch),
-            grace_until: self.calendar.grace_end(epoch),
-        }
+        CoinTimes { pays_until: self.calendar.expiry(epoch), grace_until: self.calendar.grace_end(epoch) }
     }
 }
 

@@ -150,8 +150,7 @@ pub fn bank_outcome(
         _ => return false,
     };
     let (Some(claim), Some(k_issue)) = (purchase.claim, purchase.k_issue.take()) else { return false };
-    let holder =
-        if w.anonymous { HolderChoice::Nobody } else { HolderChoice::Named(purchase.purchaser) };
+    let holder = if w.anonymous { HolderChoice::Nobody } else { HolderChoice::Named(purchase.purchaser) };
     let hand = HandOver { claim, k_issue, list: w.list, total: w.total, refused, holder };
     t.emit(EffectId::new(random(entropy)), HAND_OVER, now, cbor::encode(&hand));
     if w.anonymous {
