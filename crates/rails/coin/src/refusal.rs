@@ -32,7 +32,7 @@ pub const PAYMENT_EXPIRED: Refusal = Refusal::new("payment-expired", Class::Gone
 pub const BOX_FULL: Refusal = Refusal::new("box-full", Class::Conflict, Blame::Asker, false);
 /// There is no such box, or its time is over.
 pub const NO_BOX: Refusal = Refusal::new("no-such-box", Class::NotFound, Blame::Asker, false);
-/// Nothing was ever issued to this holder, or all of it is past its grace period.
+/// Nothing was ever issued to this holder.
 pub const NOTHING_TO_REFUND: Refusal =
     Refusal::new("nothing-to-refund", Class::NotFound, Blame::Asker, false);
 /// So much was issued to this holder that a refund has to come first: it makes one entry of all.

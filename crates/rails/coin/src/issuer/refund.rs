@@ -144,18 +144,19 @@ impl RefundStep {
     }
 
     /// All tokens of the holder's records but those at these places, which are known to be spent; new ones for all of
-    /// their value. Where none is left, the list ends all the same: entries without a live coin cannot fill it.
+    /// their value. Where none is left, that is recorded and the list is emptied: entries without a live coin cannot fill
+    /// it. The empty list stays, so that a wallet that looks for its one-time keys in turn finds those that it used.
     fn refund(&self, o: &OpenedRefund, facts: &Facts, spent: &[usize], moment: &mut Moment<'_>) -> Decision {
         if let Err(refusal) = self.admit(o, facts, moment.now) {
             return Decision::Refuse(refusal);
         }
         let holder = o.request.message.holder;
+        if facts.document(&o.list).is_none() {
+            return Decision::Refuse(NOTHING_TO_REFUND);
+        }
         let entries = HolderList::of(&self.0, facts, &holder, moment.now);
         let (found, lost): (Vec<_>, Vec<_>) =
             entries.iter().partition(|entry| facts.records.contains_key(&entry.by));
-        if found.is_empty() {
-            return Decision::Refuse(NOTHING_TO_REFUND);
-        }
         let tokens = tokens(&found, facts);
         let mut t = self.record(o);
         t.consumes = tokens
@@ -169,11 +170,7 @@ impl RefundStep {
         }
         let mut entries: Vec<HolderEntry> = lost.into_iter().copied().collect();
         entries.extend(t.creates.first().map(|issue| HolderEntry { by: once_key(o), epoch: issue.epoch }));
-        if entries.is_empty() {
-            t.remove(o.list);
-        } else {
-            t.write(o.list, cbor::encode(&HolderList { holder, entries }));
-        }
+        t.write(o.list, cbor::encode(&HolderList { holder, entries }));
         if t.consumes.is_empty() { Decision::Deny(t) } else { Decision::Apply(t) }
     }
 
