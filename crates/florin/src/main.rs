@@ -7,8 +7,11 @@ mod demo;
 mod failure;
 mod gate_cmd;
 mod operator_cmd;
+mod operator_coin_cmd;
 mod output;
+mod wallet_buy_cmd;
 mod wallet_cmd;
+mod wallet_seed_cmd;
 
 use std::process::ExitCode as ProcessCode;
 

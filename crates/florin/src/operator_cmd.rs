@@ -29,6 +29,7 @@ use serde::de::DeserializeOwned;
 
 use crate::common::{StateArgs, await_listener, client};
 use crate::failure::Failure;
+use crate::operator_coin_cmd::{self, CoinArgs};
 use crate::output::Output;
 
 const ROLE: &str = "operator";
@@ -50,6 +51,8 @@ pub enum OperatorCommand {
     Config(ConfigCommand),
     /// Lists what is owed to participants, such as pay-outs that the bank rejected; orders it again with --pay.
     Owed(OwedArgs),
+    /// Says the state of one coin, or with --pending how much is paid for and not collected yet.
+    Coin(CoinArgs),
     /// Exports the signed authorisation of a purchase, or lists the purchases.
     Evidence(EvidenceArgs),
 }
@@ -138,6 +141,7 @@ pub async fn run(command: OperatorCommand, output: Output) -> Result<ExitCode, F
             Ok(ExitCode::Done)
         }
         OperatorCommand::Owed(args) => owed_to(&args, output).await,
+        OperatorCommand::Coin(args) => operator_coin_cmd::run(args, output).await,
         OperatorCommand::Evidence(args) => evidence(&args, output).await,
     }
 }
@@ -207,7 +211,7 @@ fn config_flags(
     Ok(flags)
 }
 
-fn settings(
+pub fn settings(
     args: &StateArgs,
     file: Option<PathBuf>,
     flags: toml::Table,
@@ -286,7 +290,7 @@ fn audit_failed(error: AuditError) -> Failure {
     Failure::of(code, error.to_string())
 }
 
-fn open(args: &StateArgs, config: OperatorConfig) -> Result<Arc<Operator>, Failure> {
+pub fn open(args: &StateArgs, config: OperatorConfig) -> Result<Arc<Operator>, Failure> {
     let places = vault_places(args)?;
     let passphrase = args.passphrase(&places.state)?;
     let rail: Arc<dyn BankRail> = Arc::new(check(&config)?);
@@ -294,7 +298,7 @@ fn open(args: &StateArgs, config: OperatorConfig) -> Result<Arc<Operator>, Failu
 }
 
 /// Asks the operator that runs on this state, if one does.
-async fn running<T: DeserializeOwned>(
+pub async fn running<T: DeserializeOwned>(
     args: &StateArgs,
     page: &str,
     method: Method,

@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod audit;
 pub mod bank;
+pub mod coin_state;
 pub mod config;
 pub mod init;
 pub mod keys;

@@ -4,9 +4,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use florin_coin::{COINS_ISSUED_MAX, HolderChoice};
 use florin_coin::purchase_messages::WDesc;
 use florin_coin::purchaser;
+use florin_coin::{COINS_ISSUED_MAX, HolderChoice};
 use florin_crypto::{ByteArray, cbor};
 use florin_money::Amount;
 use florin_parties::Roles;

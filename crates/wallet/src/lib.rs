@@ -51,6 +51,6 @@ pub use redeem::{RedeemAmount, RedeemReport};
 pub use refund::{RefundRow, RestoreReport};
 pub use refusal::{ErrorReport, LimitKind, WalletError};
 pub use report::Lost;
-pub use seed::Seed;
+pub use seed::{Seed, SeedError};
 pub use status::{OpenItem, StatusReport};
 pub use wallet::{BOOKS_DIR, OpenOptions, ROLE, Wallet, needs, seed_text};

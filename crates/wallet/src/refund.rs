@@ -80,7 +80,9 @@ impl fmt::Display for RestoreReport {
         if self.refunded.is_empty() {
             writeln!(f, "there was nothing to refund")?;
         }
-        self.open.iter().try_for_each(|what| writeln!(f, "not known yet: {what}; florin wallet status asks again"))?;
+        self.open
+            .iter()
+            .try_for_each(|what| writeln!(f, "not known yet: {what}; florin wallet status asks again"))?;
         self.balance.fmt(f)
     }
 }
@@ -148,20 +150,26 @@ impl Wallet {
     /// All coins of a holder again, in place of those in the purse; what they are worth. None: the operator knows none.
     async fn refund(&self, choice: &HolderChoice) -> Result<Option<Vec<Amount>>, WalletError> {
         let is_it = |note: &Note| matches!(note, Note::Refund { holder } if holder == choice);
-        let begun = match self.open_one(is_it)? {
-            Some(x) => Some(x),
-            None => self.begin_refund(choice).await?,
-        };
-        let x = begun.ok_or(WalletError::UnderWay { what: "something else with these coins" })?;
-        match self.settle(&x).await {
-            Ok(answer) => {
-                let news = answer.and_then(|a| read_refund(&x.pending, &a, &self.keys()).ok());
-                let sets = news.map(|news| news.sets).unwrap_or_default();
-                Ok(Some(sets.iter().map(|set| set.total).collect()))
+        if let Some(x) = self.open_one(is_it)? {
+            // What was begun is ended first; where it came too late another one is made.
+            match self.finish_refund(&x).await {
+                Err(WalletError::Refused { .. }) => {}
+                ended => return ended.map(Some),
             }
+        }
+        let begun = self.begin_refund(choice).await?;
+        let x = begun.ok_or(WalletError::UnderWay { what: "something else with these coins" })?;
+        match self.finish_refund(&x).await {
+            Ok(amounts) => Ok(Some(amounts)),
             Err(error) if error.slug() == UNKNOWN => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    async fn finish_refund(&self, x: &Exchange) -> Result<Vec<Amount>, WalletError> {
+        let answer = self.settle(x).await?;
+        let news = answer.and_then(|a| read_refund(&x.pending, &a, &self.keys()).ok());
+        Ok(news.map(|news| news.sets.iter().map(|set| set.total).collect()).unwrap_or_default())
     }
 
     /// Persists the request; None where one of the coins was set aside for something else meanwhile.
@@ -195,7 +203,9 @@ impl Wallet {
     /// the refund would take them back.
     pub(crate) async fn make_room(&self, choice: &HolderChoice) -> Result<(), WalletError> {
         if self.coins()?.iter().any(|owned| owned.reserved && owned.coin.holder == *choice) {
-            return Err(WalletError::UnderWay { what: "something else with coins that a refund would replace" });
+            return Err(WalletError::UnderWay {
+                what: "something else with coins that a refund would replace",
+            });
         }
         // Boxed: a refund may ask for keys, and what changes coins waits for it.
         Box::pin(self.refund(choice)).await.map(|_| ())
@@ -242,7 +252,12 @@ impl Wallet {
 
 impl Apply<'_> {
     /// The new coins take the place of those that were set aside: the operator takes no old one any more.
-    pub(crate) fn refunded(&self, x: &Exchange, answer: &[u8], t: &mut Transition) -> Result<(), NotAuthentic> {
+    pub(crate) fn refunded(
+        &self,
+        x: &Exchange,
+        answer: &[u8],
+        t: &mut Transition,
+    ) -> Result<(), NotAuthentic> {
         let news = read_refund(&x.pending, answer, &self.keys).map_err(|_| NotAuthentic)?;
         let old = self.wallet.coins_of(x).map_err(|_| NotAuthentic)?;
         t.remove(x.key());
@@ -256,18 +271,21 @@ impl Apply<'_> {
                 continue;
             }
             let id = following(x.id, currency.code().as_str());
-            self.note(t, &Item {
-                id: ByteArray(*id.bytes()),
-                kind: Kind::Refunded,
-                end: End::Done,
-                amount: set.total,
-                at: self.now,
-                with: self.keys.name.clone(),
-                what: String::new(),
-                lost: Vec::new(),
-                reason: None,
-                proof: Proof { statement: Some(Bytes(news.signed.clone())), ..Proof::default() },
-            });
+            self.note(
+                t,
+                &Item {
+                    id: ByteArray(*id.bytes()),
+                    kind: Kind::Refunded,
+                    end: End::Done,
+                    amount: set.total,
+                    at: self.now,
+                    with: self.keys.name.clone(),
+                    what: String::new(),
+                    lost: Vec::new(),
+                    reason: None,
+                    proof: Proof { statement: Some(Bytes(news.signed.clone())), ..Proof::default() },
+                },
+            );
         }
         Ok(())
     }

@@ -162,7 +162,8 @@ mod tests {
     fn each_key_is_one_of_its_own() {
         let (a, b) = (seed(1), seed(2));
         let (k, l) = (a.refund_keys(), b.refund_keys());
-        let keys = [a.identity().signing, b.identity().signing, k.key(0), k.key(1), l.key(0), k.key(u32::MAX)];
+        let keys =
+            [a.identity().signing, b.identity().signing, k.key(0), k.key(1), l.key(0), k.key(u32::MAX)];
         for (i, one) in keys.iter().enumerate() {
             assert!(keys[..i].iter().all(|other| other.verify_key() != one.verify_key()), "{i}");
         }

@@ -176,9 +176,7 @@ impl Wallet {
                 | Note::Enrol { .. }
                 | Note::Confirm { .. }
                 | Note::Change
-                | Note::Refund { .. } => {
-                    (note.title().to_owned(), None, None, "florin wallet status again")
-                }
+                | Note::Refund { .. } => (note.title().to_owned(), None, None, "florin wallet status again"),
                 // Purchases and invoices are listed below; deliveries are nobody's concern.
                 Note::WRequest3(_)
                 | Note::Collect(_)

@@ -40,8 +40,8 @@ use florin_shell::exchange::{Delivered, Exchange, Sending, Transport, refused_or
 use florin_shell::house::House;
 use florin_store::{Books, MemoryStore, Options, OwnerId};
 use florin_wallet::{
-    BuyOptions, Directory, Fetching, InitOptions, Network, OpenOptions, Wallet, WalletError, Web, WebAnswer,
-    WebSending,
+    BuyOptions, Directory, Fetching, InitOptions, Network, OpenOptions, Seed, Wallet, WalletError, Web,
+    WebAnswer, WebSending, seed_text,
 };
 use tokio::sync::Notify;
 
@@ -331,6 +331,25 @@ impl World {
     }
 
     pub async fn init(self: &Arc<Self>, name: &str) -> Result<(), WalletError> {
+        self.init_with(name, None).await
+    }
+
+    /// What is on paper.
+    pub fn seed(&self, name: &str) -> String {
+        let none = Passphrase::none();
+        let keys = self.wallet_dir("keys").join(name);
+        seed_text(&OpenOptions::new(self.wallet_dir(name), Some(keys), &none)).unwrap().to_string()
+    }
+
+    /// The disk is gone; the wallet is made again from what is on paper.
+    pub async fn crash_and_restore(self: &Arc<Self>, name: &str, seed: &str) -> Wallet {
+        std::fs::remove_dir_all(self.wallet_dir(name)).unwrap();
+        std::fs::remove_dir_all(self.wallet_dir("keys").join(name)).unwrap();
+        self.init_with(name, Some(seed.parse().unwrap())).await.unwrap();
+        self.open(name)
+    }
+
+    pub async fn init_with(self: &Arc<Self>, name: &str, seed: Option<Seed>) -> Result<(), WalletError> {
         let dir = self.wallet_dir(name);
         let options = InitOptions {
             keys_dir: Some(self.wallet_dir("keys").join(name)),
@@ -339,7 +358,7 @@ impl World {
             operator: "http://127.0.0.1:7400/".into(),
             pin: None,
             ca_file: None,
-            seed: None,
+            seed,
         };
         Wallet::init_on(options, &self.network()).await.map(|_| ())
     }
