@@ -2,6 +2,7 @@
 //! messages or stops the asker at a chosen one.
 #![allow(dead_code, unused_imports, reason = "each test file uses another part")]
 
+mod lost;
 mod shop;
 
 pub use shop::{Manner, Shop};
@@ -41,7 +42,7 @@ use florin_shell::house::House;
 use florin_store::{Books, MemoryStore, Options, OwnerId};
 use florin_wallet::{
     BuyOptions, Directory, Fetching, InitOptions, Network, OpenOptions, Seed, Wallet, WalletError, Web,
-    WebAnswer, WebSending, seed_text,
+    WebAnswer, WebSending,
 };
 use tokio::sync::Notify;
 
@@ -332,21 +333,6 @@ impl World {
 
     pub async fn init(self: &Arc<Self>, name: &str) -> Result<(), WalletError> {
         self.init_with(name, None).await
-    }
-
-    /// What is on paper.
-    pub fn seed(&self, name: &str) -> String {
-        let none = Passphrase::none();
-        let keys = self.wallet_dir("keys").join(name);
-        seed_text(&OpenOptions::new(self.wallet_dir(name), Some(keys), &none)).unwrap().to_string()
-    }
-
-    /// The disk is gone; the wallet is made again from what is on paper.
-    pub async fn crash_and_restore(self: &Arc<Self>, name: &str, seed: &str) -> Wallet {
-        std::fs::remove_dir_all(self.wallet_dir(name)).unwrap();
-        std::fs::remove_dir_all(self.wallet_dir("keys").join(name)).unwrap();
-        self.init_with(name, Some(seed.parse().unwrap())).await.unwrap();
-        self.open(name)
     }
 
     pub async fn init_with(self: &Arc<Self>, name: &str, seed: Option<Seed>) -> Result<(), WalletError> {
