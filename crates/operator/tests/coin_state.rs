@@ -187,3 +187,54 @@ async fn what_is_no_coin_is_told_apart_from_what_is_no_coin_of_ours() {
         assert!(matches!(w.state(text), Err(CoinStateError::Foreign)), "{text}");
     }
 }
+
+/// Refunds and changes of the same coins at once, in a house with a real writer: nothing is made, nothing is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn refund_among_changes_of_the_same_coins_conserves_value() {
+    let mut w = world();
+    let key = SigningKey::from_seed(&Secret::new([3; 32]));
+    let choice = HolderChoice::Key(key.verify_key());
+    let issued = w.issue(32, choice, 1).await;
+    let (issuer, exp) = (IssuerKey::of(&w.list, w.now).unwrap(), w.now.plus_ms(60_000));
+    let mut work = Vec::new();
+    for (n, coin) in (0u8..).zip(w.issuer.mint(&[issued])) {
+        let set = CoinSet::new(vec![coin], Currency::FLO).unwrap();
+        let (list, txid) = (CoinList::of_values([50, 50]).unwrap(), TxId::new([n; 16]));
+        // Half of them leave the holder.
+        let to = if n.is_multiple_of(2) { choice } else { HolderChoice::Nobody };
+        let asked = holder::change_for(&issuer, set, list, to, (txid, exp), &mut w.entropy).unwrap();
+        let (house, step) = (w.house.clone(), ChangeStep(w.issuer.clone()));
+        work.push(tokio::spawn(async move { house.serve(&step, &asked.body).await }));
+        if n.is_multiple_of(8) {
+            let tx = (TxId::new([n; 16]), exp);
+            let asked = refund(&issuer, &Holder::Key(&key), tx, &mut w.entropy).unwrap();
+            let (house, step) = (w.house.clone(), RefundStep(w.issuer.clone()));
+            work.push(tokio::spawn(async move { house.serve(&step, &asked.body).await }));
+        }
+    }
+    for done in work {
+        // So many at once may be told to come back; a no to a change is an answer.
+        if let Err(refusal) = done.await.unwrap() {
+            assert_eq!(refusal.slug, "overloaded");
+        }
+    }
+    let code = Currency::FLO.code();
+    let owed = w.house.books.view(move |lane| lane.balance(Account::Register(RegisterId(0)), code)).unwrap();
+    assert_eq!(owed, -3200);
+    assert!(w.house.books.audit().unwrap().is_clean());
+    // A last refund reaches all that has not left the holder: together with what has, it is everything.
+    let tx = (TxId::new([99; 16]), exp);
+    let asked = refund(&issuer, &Holder::Key(&key), tx, &mut w.entropy).unwrap();
+    let answer = w.house.serve(&RefundStep(w.issuer.clone()), &asked.body).await.unwrap();
+    let got = florin_coin::refund::read_refund(&asked.pending, &answer, &w.list).unwrap();
+    let has: u64 = got.sets.iter().map(|set| set.total.minor()).sum();
+    let mut left = 0;
+    for record in w.house.books.read(florin_books::Seq(1), 1000).unwrap() {
+        let own = record.core.documents.iter().any(|d| d.key.kind == florin_coin::kinds::HOLDER);
+        let change = record.core.once.iter().any(|k| k.step == florin_coin::kinds::STEP_CHANGE);
+        if change && !own && !record.core.created.is_empty() {
+            left += 100;
+        }
+    }
+    assert_eq!(has + left, 3200, "{left} left the holder");
+}

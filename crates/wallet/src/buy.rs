@@ -86,6 +86,9 @@ pub struct BuyReport {
     pub coins: u64,
     /// When it began, in RFC 3339.
     pub since: String,
+    /// Who can ask for the coins again after a loss: `anonymous` (nobody), `refundable` (by a one-time key) or `named`;
+    /// none where they arrived before this command. What the purchase was begun with counts.
+    pub refund: Option<&'static str>,
     /// Whether this continued a purchase that was begun earlier.
     pub resumed: bool,
     /// Why there are no coins: an ISO 20022 code of the bank.
@@ -117,6 +120,13 @@ impl fmt::Display for BuyReport {
                 let reason = self.reason.as_deref().unwrap_or("no reason given");
                 writeln!(f, "not bought: the bank refused ({reason}); nothing was paid")?;
             }
+        }
+        match (self.state, self.refund) {
+            (BuyState::Refused, _) | (_, None) => {}
+            (_, Some("anonymous")) => {
+                writeln!(f, "anonymous: if the wallet is lost, so are they (--refundable)")?
+            }
+            (_, Some(choice)) => writeln!(f, "{choice}: if the wallet is lost, its seed brings them back")?,
         }
         if self.resumed {
             writeln!(f, "this continued the purchase of {}; --new begins another one", self.since)?;
@@ -163,6 +173,7 @@ impl Wallet {
             amount,
             coins: purchase.list.count(),
             since: utc(purchase.since),
+            refund: Some(purchase.holder.name()),
             resumed,
             reason: None,
         };
@@ -185,6 +196,7 @@ impl Wallet {
             amount: item.amount,
             coins: 0,
             since: utc(item.at),
+            refund: None,
             resumed: true,
             reason: item.reason.clone(),
         }
