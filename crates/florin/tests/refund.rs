@@ -30,7 +30,7 @@ fn a_wallet_is_restored_from_its_seed_by_the_commands_of_the_guide() {
     let said = home.ok(&["wallet", "buy", "1.00 FLO"]);
     assert!(said.contains("anonymous"), "{said}");
     home.ok(&["wallet", "redeem", "0.50 FLO"]);
-    home.fails(&["wallet", "buy", "1.00 FLO", "--named", "--refundable"], 64);
+    home.fails(&["wallet", "buy", "1.00 FLO", "--named", "--refundable"], 2);
 
     // Gone, with its second factor.
     for gone in ["state", "keys"] {
@@ -40,9 +40,12 @@ fn a_wallet_is_restored_from_its_seed_by_the_commands_of_the_guide() {
         init.iter().map(|a| (*a).to_owned()).chain(["--restore".to_owned(), file.to_owned()]).collect()
     };
     let slipped = home.path("slipped");
-    fs::write(&slipped, fs::read_to_string(&paper).unwrap().replace(' ', "").replacen('a', "b", 1)).unwrap();
+    let mut text = fs::read_to_string(&paper).unwrap();
+    let last = text.pop().unwrap();
+    text.push(if last == 'a' { 'b' } else { 'a' });
+    fs::write(&slipped, text).unwrap();
     let bad = restore(slipped.to_str().unwrap());
-    home.fails(&bad.iter().map(String::as_str).collect::<Vec<_>>(), 64);
+    home.fails(&bad.iter().map(String::as_str).collect::<Vec<_>>(), 2);
     let good = restore(paper.to_str().unwrap());
     home.ok(&good.iter().map(String::as_str).collect::<Vec<_>>());
     let said = home.ok(&["wallet", "restore"]);
@@ -58,7 +61,7 @@ fn a_wallet_is_restored_from_its_seed_by_the_commands_of_the_guide() {
     let said = home.ok(&["operator", "coin", &first]);
     assert!(said.contains("spent    by refund") && said.contains(", named party_"), "{said}");
     home.fails(&["operator", "coin", "00112233445566778899aabbccddeeff"], 1);
-    home.fails(&["operator", "coin", "no coin"], 64);
+    home.fails(&["operator", "coin", "no coin"], 2);
     assert_eq!(operator.stop(), 0);
     assert_eq!(home.ok(&["operator", "coin", &first]), said, "the same of a stopped operator");
     assert!(home.ok(&["operator", "audit"]).contains("Audit: clean"));
