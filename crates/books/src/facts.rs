@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::ids::Seq;
+use crate::record::Record;
 use crate::transition::{DocumentKey, Mark, OnceKey};
 
 /// What to read before deciding.
@@ -38,6 +39,8 @@ pub struct Facts {
     pub once: HashMap<OnceKey, Seq>,
     /// Which of the marks asked for are set.
     pub marked: Vec<[u8; 16]>,
+    /// Earlier records, where a step asked for them by the once keys that they took.
+    pub records: HashMap<OnceKey, Arc<Record>>,
 }
 
 impl Facts {

@@ -11,8 +11,11 @@ mod operator_books_cmd;
 mod operator_cmd;
 mod operator_control_cmd;
 mod operator_trace_cmd;
+mod operator_coin_cmd;
 mod output;
+mod wallet_buy_cmd;
 mod wallet_cmd;
+mod wallet_seed_cmd;
 
 use std::process::ExitCode as ProcessCode;
 

@@ -32,6 +32,7 @@ use crate::module_args::ModuleArgs;
 use crate::operator_books_cmd::{self, AuditArgs, BooksArgs, CirculationArgs, JournalArgs, PayoutsCommand};
 use crate::operator_control_cmd::ControlCommand;
 use crate::operator_trace_cmd::{KeyHolderArgs, TraceArgs, key_holder, trace};
+use crate::operator_coin_cmd::{self, CoinArgs};
 use crate::output::Output;
 
 const ROLE: &str = "operator";
@@ -66,6 +67,8 @@ pub enum OperatorCommand {
     Owed(OwedArgs),
     #[command(flatten)]
     Control(ControlCommand),
+    /// Says the state of one coin, or with --pending how much is paid for and not collected yet.
+    Coin(CoinArgs),
     /// Exports the signed authorisation of a purchase, or lists the purchases.
     Evidence(EvidenceArgs),
     /// Joins a purchase to its payments or a payment to its purchases: needs the files of both key holders, and a reason.
@@ -165,6 +168,7 @@ pub async fn run(command: OperatorCommand, output: Output) -> Result<ExitCode, F
         }
         OperatorCommand::Owed(args) => owed_to(&args, output).await,
         OperatorCommand::Control(command) => crate::operator_control_cmd::run(command, output).await,
+        OperatorCommand::Coin(args) => operator_coin_cmd::run(args, output).await,
         OperatorCommand::Evidence(args) => evidence(&args, output).await,
         OperatorCommand::Trace(args) => {
             let config = settings(&args.state, None, toml::Table::new())?.value;
@@ -320,7 +324,7 @@ pub fn open(args: &StateArgs, config: OperatorConfig) -> Result<Arc<Operator>, F
 }
 
 /// Asks the operator that runs on this state, if one does.
-async fn running<T: DeserializeOwned>(
+pub async fn running<T: DeserializeOwned>(
     args: &StateArgs,
     page: &str,
     method: Method,

@@ -1,4 +1,4 @@
-//! `florin wallet init|register|enrol|buy|balance|pay|request|redeem|history|receipt|status|limits`.
+//! `florin wallet init|register|enrol|buy|balance|pay|request|redeem|history|receipt|status|limits|seed|restore`.
 
 use std::fmt::Display;
 use std::io;
@@ -10,14 +10,16 @@ use florin_parties::Roles;
 use florin_shell::exit::ExitCode;
 use florin_shell::vault::SECOND_FACTOR_FILE;
 use florin_wallet::{
-    BuyOptions, BuyState, CoinMix, EnrolState, InitOptions, InvoiceState, LimitChange, OpenOptions,
-    Output as Page, PayInvoiceOptions, PayOptions, Policy, ROLE, RedeemAmount, RequestOptions, Wallet,
+    EnrolState, InitOptions, InvoiceState, LimitChange, OpenOptions, Output as Page, PayInvoiceOptions,
+    PayOptions, Policy, ROLE, RedeemAmount, RequestOptions, Wallet,
 };
 use serde::Serialize;
 
 use crate::common::{Places, StateArgs, await_listener};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::wallet_buy_cmd::{self, BuyArgs};
+use crate::wallet_seed_cmd;
 
 /// What a wallet does.
 #[derive(Subcommand)]
@@ -48,6 +50,10 @@ pub enum WalletCommand {
     Late(StateArgs),
     /// Shows or sets the limits.
     Limits(LimitArgs),
+    /// Shows the seed, to be written down: whoever has it can have lost coins refunded.
+    Seed(StateArgs),
+    /// Asks for the coins that were bought by name or as refundable, after `init --restore`.
+    Restore(StateArgs),
 }
 
 /// Arguments of `init`.
@@ -64,6 +70,9 @@ pub struct InitArgs {
     /// PEM certificates trusted besides the public ones.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// A file with the seed of a wallet that is lost, or - for standard input: the new one gets its keys.
+    #[arg(long, value_name = "FILE")]
+    restore: Option<PathBuf>,
 }
 
 /// Arguments of `register`.
@@ -101,27 +110,6 @@ pub struct EnrolArgs {
     /// For what.
     #[arg(long, value_enum, default_value_t = Role::Both)]
     role: Role,
-}
-
-/// Arguments of `buy`.
-#[derive(Args)]
-pub struct BuyArgs {
-    #[command(flatten)]
-    state: StateArgs,
-    /// How much, such as "10.00 FLO".
-    amount: String,
-    /// How long to wait for the bank, in seconds.
-    #[arg(long, default_value_t = 10)]
-    wait: u64,
-    /// Begins another purchase even where one of the same amount is open.
-    #[arg(long)]
-    new: bool,
-    /// As few coins as possible, instead of a mix with small ones.
-    #[arg(long)]
-    few: bool,
-    /// Lets the operator keep which coins were bought by whom.
-    #[arg(long)]
-    not_anonymous: bool,
 }
 
 /// Arguments of `pay`.
@@ -225,7 +213,7 @@ pub async fn run(command: WalletCommand, output: Output) -> Result<ExitCode, Fai
                 .await
         }
         WalletCommand::Enrol(args) => enrol(args, output).await,
-        WalletCommand::Buy(args) => buy(args, output).await,
+        WalletCommand::Buy(args) => wallet_buy_cmd::buy(args, output).await,
         WalletCommand::Balance(state) => {
             with(&state, output, async |w| Ok((w.balance()?, ExitCode::Done))).await
         }
@@ -253,11 +241,13 @@ pub async fn run(command: WalletCommand, output: Output) -> Result<ExitCode, Fai
             .await
         }
         WalletCommand::Limits(args) => limits(args, output).await,
+        WalletCommand::Seed(state) => wallet_seed_cmd::seed(&state, output),
+        WalletCommand::Restore(state) => wallet_seed_cmd::restore(&state, output).await,
     }
 }
 
 /// The folder of the second factor, which the wallet names itself.
-fn keys_dir(places: &Places) -> Result<Option<PathBuf>, Failure> {
+pub fn keys_dir(places: &Places) -> Result<Option<PathBuf>, Failure> {
     let Some(file) = &places.second else { return Ok(None) };
     match (file.file_name(), file.parent()) {
         (Some(name), Some(dir)) if name == SECOND_FACTOR_FILE => Ok(Some(dir.to_owned())),
@@ -268,6 +258,7 @@ fn keys_dir(places: &Places) -> Result<Option<PathBuf>, Failure> {
 async fn init(args: InitArgs, output: Output) -> Result<ExitCode, Failure> {
     let places = args.state.places(ROLE)?;
     let keys_dir = keys_dir(&places)?;
+    let seed = args.restore.as_deref().map(wallet_seed_cmd::read_seed).transpose()?;
     let passphrase = args.state.new_passphrase()?;
     await_listener(&args.operator).await;
     let made = Wallet::init(InitOptions {
@@ -277,6 +268,7 @@ async fn init(args: InitArgs, output: Output) -> Result<ExitCode, Failure> {
         operator: args.operator,
         pin: args.pin,
         ca_file: args.ca_file,
+        seed,
     });
     output.report(&made.await?);
     Ok(ExitCode::Done)
@@ -293,7 +285,7 @@ fn open(state: &StateArgs, output: Output) -> Result<Wallet, Failure> {
 }
 
 /// Opens the wallet, does one thing, reports it, and closes the wallet whatever came of it.
-async fn with<T: Serialize + Display>(
+pub async fn with<T: Serialize + Display>(
     state: &StateArgs,
     output: Output,
     act: impl AsyncFnOnce(&Wallet) -> Result<(T, ExitCode), Failure>,
@@ -344,25 +336,6 @@ async fn enrol(args: EnrolArgs, output: Output) -> Result<ExitCode, Failure> {
             ExitCode::Refused
         } else {
             ExitCode::Done
-        };
-        Ok((report, code))
-    })
-    .await
-}
-
-async fn buy(args: BuyArgs, output: Output) -> Result<ExitCode, Failure> {
-    with(&args.state, output, async |w| {
-        let options = BuyOptions {
-            wait: Duration::from_secs(args.wait),
-            new: args.new,
-            mix: if args.few { CoinMix::Few } else { CoinMix::Mixed },
-            anonymous: !args.not_anonymous,
-        };
-        let report = w.buy(w.amount(&args.amount)?, &options).await?;
-        let code = match report.state {
-            BuyState::Bought => ExitCode::Done,
-            BuyState::Waiting => ExitCode::NotKnownYet,
-            BuyState::Refused => ExitCode::Refused,
         };
         Ok((report, code))
     })

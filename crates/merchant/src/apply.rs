@@ -6,7 +6,7 @@ use std::sync::Arc;
 use florin_books::{Account, Clock, DocumentKey, ExchangeId, Holding, HoldingChange, Transition};
 use florin_coin::messages::Outcome;
 use florin_coin::payee::{self, ACK_PATH, Issuance};
-use florin_coin::{Coin, HeldCoin, holder};
+use florin_coin::{Coin, HeldCoin, HolderChoice, holder};
 use florin_crypto::{Bytes, cbor, digest};
 use florin_http::ProblemView;
 use florin_money::{Amount, Currency};
@@ -153,7 +153,7 @@ impl GateApplier {
     fn add(&self, coins: &[Coin], currency: Currency, t: &mut Transition) {
         t.holdings.extend(coins.iter().map(|coin| {
             let worth = Amount::new(coin.value, currency);
-            let held = HeldCoin { worth, coin: coin.clone() };
+            let held = HeldCoin { worth, coin: coin.clone(), holder: HolderChoice::Nobody };
             HoldingChange::Add(Holding {
                 id: coin.holding_id(),
                 issuer: self.party.list.operator,

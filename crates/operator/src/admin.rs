@@ -19,6 +19,7 @@ use florin_shell::home::{HomeError, write_private};
 use serde::Deserialize;
 
 use crate::audit::audit_with_bank;
+use crate::coin_state::{CoinStateError, coin_state, parse_coin, pending};
 use crate::operator::Operator;
 use crate::owed::owed;
 use crate::reconcile::brake::{ResumedLine, payouts};
@@ -80,6 +81,8 @@ pub fn router(operator: &Arc<Operator>) -> Router {
         .merge(crate::reading::router())
         .merge(crate::control_pages::router())
         .merge(crate::trace_pages::routes())
+        .route("/admin/coins/pending", get(show_pending))
+        .route("/admin/coins/{coin}", get(show_coin))
         .layer(from_fn_with_state(Arc::clone(operator), admit))
         .with_state(Arc::clone(operator))
 }
@@ -133,6 +136,33 @@ async fn resume_payouts(State(operator): State<Arc<Operator>>, Json(ask): Json<R
 async fn show(State(operator): State<Arc<Operator>>) -> Response {
     match audit_with_bank(&operator).await {
         Ok(report) => Json(report).into_response(),
+        Err(error) => Problem::fault(&error).into_response(),
+    }
+}
+
+async fn show_pending(State(operator): State<Arc<Operator>>) -> Response {
+    let looked = tokio::task::spawn_blocking(move || pending(&operator.lanes.books).map(Some)).await;
+    answer_coin(looked)
+}
+
+async fn show_coin(State(operator): State<Arc<Operator>>, coin: axum::extract::Path<String>) -> Response {
+    let looked = tokio::task::spawn_blocking(move || {
+        let number = match parse_coin(&operator.issuer, &coin) {
+            Err(CoinStateError::NotACoin | CoinStateError::Foreign) => return Ok(None),
+            number => number?,
+        };
+        coin_state(&operator.lanes.books, &operator.issuer, number, operator.clock.now()).map(Some)
+    });
+    answer_coin(looked.await)
+}
+
+/// Null where there is no such coin.
+fn answer_coin<T: serde::Serialize>(
+    looked: Result<Result<Option<T>, CoinStateError>, tokio::task::JoinError>,
+) -> Response {
+    match looked {
+        Ok(Ok(report)) => Json(report).into_response(),
+        Ok(Err(error)) => Problem::fault(&error).into_response(),
         Err(error) => Problem::fault(&error).into_response(),
     }
 }

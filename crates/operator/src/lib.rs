@@ -6,6 +6,7 @@ pub mod archive;
 pub mod audit;
 pub mod bank;
 pub mod claim_keys;
+pub mod coin_state;
 pub mod config;
 pub mod control;
 pub mod control_pages;

@@ -142,7 +142,8 @@ impl RegisterStep {
         Self { keys }
     }
 
-    /// Registered before, by the same data: the same certificate, without a change. By other data: refused.
+    /// Registered before, by the same keys: the same certificate, without a change. Who has lost everything but the keys
+    /// need not know the name any more. By other keys, or under another name: refused.
     fn again(&self, opened: &Registration, stored: &Participant, facts: &Facts) -> Decision {
         if !stored.is_active() {
             return Decision::Refuse(RegisterRefusal::Blocked.refusal());
@@ -153,11 +154,11 @@ impl RegisterStep {
         let name = opened.name.as_ref().map(ParticipantName::as_str);
         let same = stored.verify_key == opened.verify_key
             && stored.kem_key == opened.kem_key
-            && identity.name.as_deref() == name;
+            && (name.is_none() || identity.name.as_deref() == name);
         if !same {
             return Decision::Refuse(RegisterRefusal::AlreadyRegistered.refusal());
         }
-        let certificate = Certificate::of(self.keys.id(), stored, name);
+        let certificate = Certificate::of(self.keys.id(), stored, identity.name.as_deref());
         match self.keys.sign(&self.keys.signing_kid(), &certificate.payload()) {
             Some(signed) => Decision::Answer(opened.frame.seal(&opened.reply_key, &Bytes(signed))),
             None => Decision::Refuse(FAULT),

@@ -59,10 +59,18 @@ pub trait Step: Send + Sync {
     /// What to read.
     fn needs(&self, opened: &Self::Opened) -> Needs;
 
+    /// What else to read, once the first facts are known: documents that only they name, and the records that took these
+    /// once keys, for [`Facts::records`]. Marks are not looked up here. The facts stay as of the first reading, so a
+    /// document that was written in between is found out when the lane applies the decision.
+    fn follows(&self, _opened: &Self::Opened, _facts: &Facts) -> Needs {
+        Needs::default()
+    }
+
     /// Decides. The shell fills in the transition's cause and `as_of`.
     fn decide(&self, opened: &Self::Opened, facts: &Facts, moment: &mut Moment<'_>) -> Decision;
 
-    /// Decides again, knowing what did not hold when the lane tried: a dead token, a deadline, a balance.
+    /// Decides again, knowing what did not hold when the lane tried: a dead token, a deadline, a balance. Where tokens of
+    /// what it then applies have died too, everything is read and decided anew.
     fn decide_refused(
         &self,
         opened: &Self::Opened,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use florin_books::{Clock, Facts, OnceKey, Record, Rejected, Seq, Transition};
+use florin_books::{Clock, Facts, Needs, OnceKey, Record, Rejected, Seq, Transition};
 use florin_crypto::Entropy;
 use florin_rail::common::{
     ASK_STATUS, BAD_REQUEST, FAULT, OUTCOME_OPEN, OVERLOADED, REQUEST_ID_REUSED, STORAGE_FULL,
@@ -49,10 +49,11 @@ impl House {
         };
         let needs = step.needs(&opened);
         for _ in 0..TRIES_MAX {
-            let facts = self.books.load(&needs).map_err(|e| store_refusal(&e))?;
+            let mut facts = self.books.load(&needs).map_err(|e| store_refusal(&e))?;
             if let Some(seq) = taken(&needs.once, &facts) {
                 return self.again(step, &opened, &cause, seq, &facts);
             }
+            self.follow(&step.follows(&opened, &facts), &mut facts).map_err(|e| store_refusal(&e))?;
             let decision = self.decide(|moment| step.decide(&opened, &facts, moment));
             match self.carry_out(decision, &cause, &facts).await? {
                 Carried::Reply(bytes) => return Ok(bytes),
@@ -65,13 +66,29 @@ impl House {
                         Carried::Reply(bytes) => return Ok(bytes),
                         Carried::Done(record) => return step.reply(&opened, &record),
                         Carried::Taken(seq) => return self.again(step, &opened, &cause, seq, &facts),
-                        Carried::Moved => {}
+                        // A token that was live a moment ago is not any more: look again.
+                        Carried::Moved | Carried::Not(Rejected::NotLive { .. }) => {}
                         Carried::Not(why) => return Err(fault("a verdict could not be recorded", &why)),
                     }
                 }
             }
         }
         Err(OVERLOADED.after(1))
+    }
+
+    /// Adds to the facts what a step asks for once it has seen them. They stay as of the first reading.
+    fn follow(&self, more: &Needs, facts: &mut Facts) -> Result<(), StoreError> {
+        if more.documents.is_empty() && more.once.is_empty() {
+            return Ok(());
+        }
+        let read = self.books.load(more)?;
+        facts.documents.extend(read.documents);
+        for (key, seq) in read.once {
+            if let Some(record) = self.books.record(seq)? {
+                facts.records.insert(key, record);
+            }
+        }
+        Ok(())
     }
 
     fn decide(&self, f: impl FnOnce(&mut Moment<'_>) -> Decision) -> Decision {
@@ -148,7 +165,7 @@ impl House {
     /// [`ActError`].
     pub async fn act(
         &self,
-        needs: &florin_books::Needs,
+        needs: &Needs,
         mut make: impl FnMut(&Facts, &mut Moment<'_>) -> Option<Transition>,
     ) -> Result<Option<Arc<Record>>, ActError> {
         for _ in 0..TRIES_MAX {

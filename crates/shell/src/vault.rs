@@ -184,14 +184,29 @@ impl Vault {
         names: &[&str],
         entropy: &mut dyn Entropy,
     ) -> Result<Self, VaultError> {
+        let secrets = names.iter().map(|name| (*name, Secret::random(entropy))).collect();
+        Self::create_with(dir, second, passphrase, secrets, entropy)
+    }
+
+    /// The same with secrets that are given.
+    ///
+    /// # Errors
+    /// As [`Vault::create`].
+    pub fn create_with(
+        dir: &Path,
+        second: Option<&Path>,
+        passphrase: &Passphrase,
+        secrets: Vec<(&str, Secret<32>)>,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Self, VaultError> {
         let path = dir.join(VAULT_FILE);
         if path.try_exists().map_err(|source| VaultError::Io { path: path.clone(), source })? {
             return Err(VaultError::AlreadyThere { path });
         }
         let needs = VaultNeeds { passphrase: !passphrase.is_none(), second_factor: second.is_some() };
         let mut vault = Self { path, needs, second: None, secrets: BTreeMap::new() };
-        for name in names {
-            vault.put(name, Secret::random(entropy))?;
+        for (name, secret) in secrets {
+            vault.put(name, secret)?;
         }
         create_private(dir)?;
         // The factor first: keys whose second factor never reached the disk would be lost.

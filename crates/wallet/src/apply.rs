@@ -19,15 +19,15 @@ use crate::documents::{
     OwnCertificate, OwnEnrolment, OwnInvoice, Proof, UNTOLD, following, single,
 };
 use crate::post;
-use crate::purse::{add_coins, part_coins, remove_coins};
+use crate::purse::{add_coins, add_held, part_coins, remove_coins};
 use crate::refusal::WalletError;
 use crate::wallet::Wallet;
 
 /// Applies answers with the key list of the moment.
 pub(crate) struct Apply<'a> {
-    wallet: &'a Wallet,
-    keys: Arc<KeyList>,
-    now: Timestamp,
+    pub(crate) wallet: &'a Wallet,
+    pub(crate) keys: Arc<KeyList>,
+    pub(crate) now: Timestamp,
 }
 
 impl Wallet {
@@ -110,6 +110,7 @@ impl Applier for Apply<'_> {
                 Ok(())
             }
             Note::Collect(purchase) => self.collected(x, &purchase, answer, t),
+            Note::Refund { .. } => self.refunded(x, answer, t),
             Note::Change => self.exchanged(x, None, answer, t),
             Note::Redeem { amount: _, account } => self.exchanged(x, Some(&account), answer, t),
             Note::OpenBox(invoice) => {
@@ -175,7 +176,7 @@ impl Apply<'_> {
         t.remove(purchase.key());
         match collected {
             Collected::Coins { coins, ack } => {
-                add_coins(t, self.keys.operator, &coins, purchase.amount.currency());
+                add_held(t, self.keys.operator, &coins, purchase.amount.currency(), purchase.holder);
                 self.deliver(x, "collect-ack", purchaser::ACK_PATH, ack, t);
                 self.note(t, &self.bought(purchase, End::Done, None, None));
             }
@@ -220,7 +221,7 @@ impl Apply<'_> {
         }
         t.remove(x.key());
         remove_coins(t, self.keys.operator, x, &coins);
-        add_coins(t, self.keys.operator, &news.coins, currency);
+        add_held(t, self.keys.operator, &news.coins, currency, news.holder);
         // A change that went well is nobody's concern.
         if kind == Kind::Redeemed {
             self.note(t, &item);
@@ -272,7 +273,7 @@ impl Apply<'_> {
         Exchange { id: following(after.id, what), ..next }.begin(t);
     }
 
-    fn note(&self, t: &mut Transition, item: &Item) {
+    pub(crate) fn note(&self, t: &mut Transition, item: &Item) {
         t.write(item.key(), cbor::encode(item));
         let repeatable = matches!(item.kind, Kind::Bought | Kind::Redeemed);
         if repeatable && self.wallet.tells {

@@ -4,9 +4,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use florin_coin::COINS_ISSUED_MAX;
 use florin_coin::purchase_messages::WDesc;
 use florin_coin::purchaser;
+use florin_coin::{COINS_ISSUED_MAX, HolderChoice};
 use florin_crypto::{ByteArray, cbor};
 use florin_money::Amount;
 use florin_parties::Roles;
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::documents::{End, HISTORY, Item, Kind, Note, OpenPurchase, PURCHASE};
 use crate::mix::CoinMix;
+use crate::refund::LIST_FULL;
 use crate::refusal::WalletError;
 use crate::report::{text, utc};
 use crate::wallet::Wallet;
@@ -37,13 +38,25 @@ pub struct BuyOptions {
     pub new: bool,
     /// Which coins.
     pub mix: CoinMix,
-    /// Stay anonymous toward the issuer (V10).
-    pub anonymous: bool,
+    /// Who can ask for the coins again if the wallet is lost.
+    pub refund: RefundChoice,
+}
+
+/// Who can ask for bought coins again if the wallet is lost, and what the operator learns for it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum RefundChoice {
+    /// Nobody: the purchaser stays anonymous (V10), and what is lost is lost.
+    #[default]
+    No,
+    /// Whoever has the seed, by a one-time key: the purchaser stays anonymous (V10).
+    ByKey,
+    /// The purchaser by name: the operator keeps whose coins they are.
+    ByName,
 }
 
 impl Default for BuyOptions {
     fn default() -> Self {
-        Self { wait: Duration::from_secs(10), new: false, mix: CoinMix::Mixed, anonymous: true }
+        Self { wait: Duration::from_secs(10), new: false, mix: CoinMix::Mixed, refund: RefundChoice::No }
     }
 }
 
@@ -73,6 +86,9 @@ pub struct BuyReport {
     pub coins: u64,
     /// When it began, in RFC 3339.
     pub since: String,
+    /// Who can ask for the coins again after a loss: `anonymous` (nobody), `refundable` (by a one-time key) or `named`;
+    /// none where they arrived before this command. What the purchase was begun with counts.
+    pub refund: Option<&'static str>,
     /// Whether this continued a purchase that was begun earlier.
     pub resumed: bool,
     /// Why there are no coins: an ISO 20022 code of the bank.
@@ -104,6 +120,13 @@ impl fmt::Display for BuyReport {
                 let reason = self.reason.as_deref().unwrap_or("no reason given");
                 writeln!(f, "not bought: the bank refused ({reason}); nothing was paid")?;
             }
+        }
+        match (self.state, self.refund) {
+            (BuyState::Refused, _) | (_, None) => {}
+            (_, Some("anonymous")) => {
+                writeln!(f, "anonymous: if the wallet is lost, so are they (--refundable)")?
+            }
+            (_, Some(choice)) => writeln!(f, "{choice}: if the wallet is lost, its seed brings them back")?,
         }
         if self.resumed {
             writeln!(f, "this continued the purchase of {}; --new begins another one", self.since)?;
@@ -150,6 +173,7 @@ impl Wallet {
             amount,
             coins: purchase.list.count(),
             since: utc(purchase.since),
+            refund: Some(purchase.holder.name()),
             resumed,
             reason: None,
         };
@@ -172,6 +196,7 @@ impl Wallet {
             amount: item.amount,
             coins: 0,
             since: utc(item.at),
+            refund: None,
             resumed: true,
             reason: item.reason.clone(),
         }
@@ -209,13 +234,18 @@ impl Wallet {
             list: list.clone(),
             account,
             authorisation: mandate,
-            anonymous: options.anonymous,
+            anonymous: options.refund != RefundChoice::ByName,
         };
         let prepared =
             purchaser::wrequest3(&prepared.pending, &answer, &self.identity, w_desc, &mut *self.entropy());
         let slug = Some("not-authentic".to_owned());
         let prepared = prepared.map_err(|_| WalletError::NotKnownYet { what: "the purchase", slug })?;
-        let purchase = OpenPurchase { id: ByteArray(id), amount, list, since: now, accepted: None };
+        let holder = match options.refund {
+            RefundChoice::No => HolderChoice::Nobody,
+            RefundChoice::ByKey => self.new_refund_key().await?,
+            RefundChoice::ByName => HolderChoice::Named(self.id()),
+        };
+        let purchase = OpenPurchase { id: ByteArray(id), amount, list, since: now, accepted: None, holder };
         let note = Note::WRequest3(purchase.clone());
         let x = self.exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note);
         let mut t = self.fresh("florin/v1/wallet/buy", &[x.id.bytes()]);
@@ -249,6 +279,7 @@ impl Wallet {
                 // The request's own time is over: it is asked anew, for the same claim.
                 Err(WalletError::Refused { problem, .. })
                     if problem.slug.as_deref() == Some("request-expired") => {}
+                Err(error) if error.slug() == LIST_FULL => self.make_room(&purchase.holder).await?,
                 Err(error) => return Err(error),
             }
             if until.is_none_or(|end| Instant::now().checked_add(ASK_EVERY).is_none_or(|next| next > end)) {
@@ -273,7 +304,12 @@ impl Wallet {
         let Some(accepted) = &purchase.accepted else { return Err(damaged) };
         let issuer = self.issuer().await?;
         let exp = self.now().plus_ms(EXP_MS);
-        let prepared = purchaser::collect(&issuer, &accepted.secret.0, exp, &mut *self.entropy());
+        let key = match purchase.holder {
+            HolderChoice::Key(key) => Some(key),
+            HolderChoice::Named(_) | HolderChoice::Nobody => None,
+        };
+        let secret = &accepted.secret.0;
+        let prepared = purchaser::collect_refundable(&issuer, secret, key, exp, &mut *self.entropy());
         let prepared = prepared.map_err(|_| damaged)?;
         let note = Note::Collect(purchase.clone());
         let x = self.exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note);

@@ -2,7 +2,7 @@
 //! Source: books.md, "The parts of the books" (documents).
 
 use florin_books::{DocumentKey, DocumentKind, ExchangeId, PartyId, Timestamp, TxId};
-use florin_coin::{CoinCause, TidPy};
+use florin_coin::{CoinCause, HolderChoice, TidPy};
 use florin_crypto::{ByteArray, Bytes, Digest, cbor};
 use florin_money::{Amount, CoinList, CurrencyCode};
 use minicbor::{Decode, Encode};
@@ -24,6 +24,9 @@ pub(crate) const SPENT: DocumentKind = DocumentKind(0x0607);
 
 /// Something that has ended and of which nobody has been told yet, by its id in the history.
 pub(crate) const UNTOLD: DocumentKind = DocumentKind(0x0608);
+
+/// One document: how many one-time keys for refunds are used.
+pub(crate) const REFUND_KEYS: DocumentKind = DocumentKind(0x0619);
 
 /// The name of a document of which there is one.
 pub(crate) const fn single(kind: DocumentKind) -> DocumentKey {
@@ -109,7 +112,8 @@ pub(crate) struct ConfirmedAccount {
 
 /// A purchase under way.
 ///
-/// Shape: `[id, amount, list, since, accepted]`; `accepted` is the issuer's id of it and what collects the coins.
+/// Shape: `[id, amount, list, since, accepted, holder]`; `accepted` is the issuer's id of it and what collects the coins,
+/// the holder is who can ask for them again.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub(crate) struct OpenPurchase {
@@ -123,6 +127,8 @@ pub(crate) struct OpenPurchase {
     pub since: Timestamp,
     #[n(4)]
     pub accepted: Option<Accepted>,
+    #[n(5)]
+    pub holder: HolderChoice,
 }
 
 /// Shape: `[purchase id, secret]`.
@@ -266,6 +272,12 @@ pub(crate) enum Note {
     /// Something whose answer says nothing more: an acknowledgement, an answer put into a box.
     #[n(10)]
     Deliver,
+    /// All coins of a holder again, in place of those that are set aside.
+    #[n(20)]
+    Refund {
+        #[n(0)]
+        holder: HolderChoice,
+    },
 }
 
 impl Note {
@@ -283,6 +295,7 @@ impl Note {
             Self::OpenBox(_) => 9,
             Self::Validate { .. } => 10,
             Self::Deliver => 11,
+            Self::Refund { .. } => 20,
         }
     }
 
@@ -304,6 +317,7 @@ impl Note {
             Self::OpenBox(_) => "the invoice",
             Self::Validate { .. } => "the receipt of coins",
             Self::Deliver => "an acknowledgement",
+            Self::Refund { .. } => "the refund",
         }
     }
 }
@@ -322,6 +336,8 @@ pub(crate) enum Kind {
     Redeemed,
     #[n(4)]
     Changed,
+    #[n(20)]
+    Refunded,
 }
 
 /// How something ended.

@@ -19,7 +19,7 @@ pub struct HistoryEntry {
     pub id: String,
     /// When, in RFC 3339.
     pub at: String,
-    /// `bought`, `paid`, `received`, `redeemed` or `changed`.
+    /// `bought`, `paid`, `received`, `redeemed`, `changed` or `refunded`.
     pub kind: &'static str,
     /// `done`, `denied`, `amount-mismatch`, `never` or `refused`.
     pub outcome: &'static str,
@@ -53,6 +53,7 @@ impl Kind {
             Self::Received => "received",
             Self::Redeemed => "redeemed",
             Self::Changed => "changed",
+            Self::Refunded => "refunded",
         }
     }
 
@@ -60,7 +61,7 @@ impl Kind {
     pub(crate) const fn prefix(self) -> &'static str {
         match self {
             Self::Paid | Self::Received => "pay",
-            Self::Bought | Self::Redeemed | Self::Changed => "tx",
+            Self::Bought | Self::Redeemed | Self::Changed | Self::Refunded => "tx",
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use florin_books::{PartyId, Transition};
-use florin_crypto::{Bytes, cbor, digest};
+use florin_crypto::{Bytes, Secret, cbor, digest};
 use florin_parties::{network_id, parse_network_id};
 use florin_shell::vault::SECOND_FACTOR_FILE;
 use florin_shell::{OsEntropy, Passphrase, StorageOptions, SystemClock, Vault, VaultError, create_books};
@@ -16,7 +16,8 @@ use serde::Serialize;
 use crate::documents::{SETTINGS, Settings, single};
 use crate::net::{HttpNetwork, Network};
 use crate::refusal::WalletError;
-use crate::wallet::{BOOKS_DIR, KEM_SECRET, SIGN_SECRET, STORE_SECRET, Wallet, spec, verify_list};
+use crate::seed::Seed;
+use crate::wallet::{BOOKS_DIR, SEED_SECRET, STORE_SECRET, Wallet, spec, verify_list};
 
 /// Books that are not whole yet.
 const BOOKS_MAKING_DIR: &str = "books.making";
@@ -35,6 +36,8 @@ pub struct InitOptions<'a> {
     pub pin: Option<String>,
     /// Certificates trusted besides the public ones.
     pub ca_file: Option<PathBuf>,
+    /// The seed of a wallet that is lost: the new one has its keys. None makes a new seed.
+    pub seed: Option<Seed>,
 }
 
 /// What `init` did.
@@ -52,6 +55,8 @@ pub struct InitReport {
     pub fingerprint: String,
     /// Whether the fingerprint was given and compared, rather than taken from the operator at first use.
     pub pinned_by_hand: bool,
+    /// Whether it has the keys of a wallet that is lost.
+    pub restored: bool,
     /// Whether nothing here is worth anything.
     pub test: bool,
 }
@@ -70,6 +75,9 @@ impl fmt::Display for InitReport {
         writeln!(f, "fingerprint {}", self.fingerprint)?;
         if !self.pinned_by_hand {
             writeln!(f, "compare the fingerprint with the one that the operator publishes elsewhere")?;
+        }
+        if self.restored {
+            writeln!(f, "the keys are those of the seed; next: florin wallet restore")?;
         }
         Ok(())
     }
@@ -100,6 +108,7 @@ impl Wallet {
         let list = verify_list(&url, &bytes, pinned)?;
         let second = options.keys_dir.as_ref().map(|dir| dir.join(SECOND_FACTOR_FILE));
         let vault = make_vault(&options, second.as_deref())?;
+        let restored = options.seed.is_some();
         let settings = Settings {
             url: url.clone(),
             operator: list.operator,
@@ -115,6 +124,7 @@ impl Wallet {
             name: list.name,
             fingerprint: network_id(list.operator),
             pinned_by_hand: pinned.is_some(),
+            restored,
             test: list.test,
         })
     }
@@ -128,9 +138,19 @@ fn read_pin(text: &str) -> Result<PartyId, WalletError> {
 
 /// Makes the vault; one that an interrupted `init` has left is taken up, since nothing was done with its keys yet.
 fn make_vault(options: &InitOptions<'_>, second: Option<&Path>) -> Result<Vault, WalletError> {
-    let names = [STORE_SECRET, SIGN_SECRET, KEM_SECRET];
-    match Vault::create(&options.dir, second, options.passphrase, &names, &mut OsEntropy) {
-        Err(VaultError::AlreadyThere { .. }) => Ok(Vault::open(&options.dir, second, options.passphrase)?),
+    let mut entropy = OsEntropy;
+    let seed = match &options.seed {
+        Some(seed) => seed.secret(),
+        None => Secret::random(&mut entropy),
+    };
+    let secrets = vec![(STORE_SECRET, Secret::random(&mut entropy)), (SEED_SECRET, seed)];
+    match Vault::create_with(&options.dir, second, options.passphrase, secrets, &mut entropy) {
+        Err(VaultError::AlreadyThere { .. }) => {
+            let vault = Vault::open(&options.dir, second, options.passphrase)?;
+            let there = vault.secret(SEED_SECRET)?;
+            let other = options.seed.as_ref().is_some_and(|seed| !seed.secret().ct_eq(&there));
+            if other { Err(WalletError::AlreadyThere { dir: options.dir.clone() }) } else { Ok(vault) }
+        }
         made => Ok(made?),
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use florin_books::{Account, Held, Holding, HoldingChange, HoldingId, PartyId, Rejected, Transition, TxId};
-use florin_coin::{BadCoin, COINS_PER_PAYMENT_MAX, Calendar, Coin, CoinSet, HeldCoin, holder};
+use florin_coin::{BadCoin, COINS_PER_PAYMENT_MAX, Calendar, Coin, CoinSet, HeldCoin, HolderChoice, holder};
 use florin_money::{Amount, CoinList, Currency, Selection, select};
 use florin_shell::exchange::{self, Exchange};
 use florin_shell::house::ActError;
@@ -12,6 +12,7 @@ use florin_store::CommitError;
 use serde::Serialize;
 
 use crate::documents::{LostCoin, Note};
+use crate::refund::LIST_FULL;
 use crate::refusal::WalletError;
 use crate::report::text;
 use crate::wallet::Wallet;
@@ -78,8 +79,19 @@ impl fmt::Display for BalanceReport {
     }
 }
 
-/// Adds to a transition: coins arrive.
+/// Adds to a transition: coins arrive that nobody can ask for again.
 pub(crate) fn add_coins(t: &mut Transition, issuer: PartyId, coins: &[Coin], currency: Currency) {
+    add_held(t, issuer, coins, currency, HolderChoice::Nobody);
+}
+
+/// Adds to a transition: coins arrive that a holder can ask for again.
+pub(crate) fn add_held(
+    t: &mut Transition,
+    issuer: PartyId,
+    coins: &[Coin],
+    currency: Currency,
+    holder: HolderChoice,
+) {
     for coin in coins {
         let worth = Amount::new(coin.value, currency);
         t.holdings.push(HoldingChange::Add(Holding {
@@ -87,7 +99,7 @@ pub(crate) fn add_coins(t: &mut Transition, issuer: PartyId, coins: &[Coin], cur
             issuer,
             value: worth,
             expires: coin.expires,
-            token: HeldCoin { worth, coin: coin.clone() }.to_bytes(),
+            token: HeldCoin { worth, coin: coin.clone(), holder }.to_bytes(),
         }));
         t.post(Account::Holdings(issuer), Account::World, worth);
     }
@@ -243,22 +255,28 @@ impl Wallet {
         }
     }
 
-    /// Exchanges coins for others of the same total. Where somebody else has one of them, nothing happens.
+    /// Exchanges coins for others of the same total and the same holder. Where somebody else has one of them, nothing
+    /// happens.
     pub(crate) async fn change(&self, give: &[Owned], wanted: CoinList) -> Result<(), WalletError> {
         let Some(currency) = give.first().map(|owned| owned.coin.worth.currency()) else { return Ok(()) };
         let progress = self.progress("changing coins");
         let issuer = self.issuer().await?;
         let set = coin_set(give, currency)?;
         let worth = set.total;
-        let (txid, exp) = (TxId::new(self.draw()), self.now().plus_ms(EXP_MS));
-        let prepared = holder::change(&issuer, set, wanted, txid, exp, &mut *self.entropy())
+        let choice = self.choice_of(give).await?;
+        let tx = (TxId::new(self.draw()), self.now().plus_ms(EXP_MS));
+        let prepared = holder::change_for(&issuer, set, wanted, choice, tx, &mut *self.entropy())
             .map_err(|_| WalletError::NotPayable { amount: worth })?;
         let mut x = self.exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &Note::Change);
         x.reserved = give.iter().map(|owned| owned.id).collect();
         if !self.set_aside(&x, "florin/v1/wallet/change").await? {
             return Ok(());
         }
-        let answer = self.settle(&x).await?;
+        let answer = match self.settle(&x).await {
+            // The coins are free again; a refund makes room, and whoever wanted the change looks at the purse anew.
+            Err(error) if error.slug() == LIST_FULL => return self.make_room(&choice).await,
+            settled => settled?,
+        };
         progress.finish();
         let news = answer.and_then(|answer| holder::read_exchange(&x.pending, &answer, &self.keys()).ok());
         if news.is_some_and(|news| !news.causes.is_empty()) {

@@ -172,9 +172,11 @@ impl Wallet {
                     let hint = "florin wallet redeem again";
                     ("redemption".to_owned(), Some(amount.to_string()), None, hint)
                 }
-                Note::Register | Note::Enrol { .. } | Note::Confirm { .. } | Note::Change => {
-                    (note.title().to_owned(), None, None, "florin wallet status again")
-                }
+                Note::Register
+                | Note::Enrol { .. }
+                | Note::Confirm { .. }
+                | Note::Change
+                | Note::Refund { .. } => (note.title().to_owned(), None, None, "florin wallet status again"),
                 // Purchases and invoices are listed below; deliveries are nobody's concern.
                 Note::WRequest3(_)
                 | Note::Collect(_)

@@ -1,7 +1,8 @@
 //! A wallet on disk: made once and pinned to its operator, opened by one process at a time.
 //! Source: architecture.md, "Conventions"; G12 (the root key's fingerprint is shown and pinned at first use).
 //!
-//! The folder holds `keys.vault` (three secrets) and `books` (everything else, sealed under the first of them).
+//! The folder holds `keys.vault` (two secrets) and `books` (everything else, sealed under the first of them); the
+//! second is the seed, from which the wallet's own keys are made.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -11,7 +12,7 @@ use florin_books::{
     Clock, DocumentKey, DocumentKind, LaneId, LaneSpec, Needs, PartyId, Timestamp, Transition,
 };
 use florin_coin::IssuerKey;
-use florin_crypto::{Bytes, Digest, Entropy, KemSecretKey, SigningKey, cbor, digest, random};
+use florin_crypto::{Bytes, Digest, Entropy, Zeroizing, cbor, digest, random};
 use florin_money::{Amount, Currency, Denominations};
 use florin_parties::{DirectoryError, IdentityKeys, KeyList, SignedKeyList, network_id};
 use florin_shell::exchange::Exchange;
@@ -26,6 +27,7 @@ use minicbor::{Decode, Encode};
 use crate::documents::{CERTIFICATE, Note, OwnCertificate, SETTINGS, Settings, single};
 use crate::net::{HttpNetwork, Network, PATIENCE};
 use crate::refusal::WalletError;
+use crate::seed::{RefundKeys, Seed};
 use crate::telling::Telling;
 
 /// The role, which names the usual folders.
@@ -35,8 +37,7 @@ pub const BOOKS_DIR: &str = "books";
 /// The wallet's one lane.
 const LANE: LaneId = LaneId(1);
 pub(crate) const STORE_SECRET: &str = "store";
-pub(crate) const SIGN_SECRET: &str = "sign";
-pub(crate) const KEM_SECRET: &str = "kem";
+pub(crate) const SEED_SECRET: &str = "seed";
 /// A key list older than this is asked for again when that costs nothing more.
 const KEYS_OLD_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -69,6 +70,7 @@ impl<'a> OpenOptions<'a> {
 pub struct Wallet {
     pub(crate) house: House,
     pub(crate) identity: IdentityKeys,
+    pub(crate) refund_keys: RefundKeys,
     pub(crate) net: Network,
     pub(crate) dir: PathBuf,
     pub(crate) patience: Duration,
@@ -115,11 +117,11 @@ impl Wallet {
     /// # Errors
     /// `NotThere`; those of keys and books, `wallet-busy` among them.
     pub fn open(options: OpenOptions<'_>) -> Result<Self, WalletError> {
-        let (identity, books) = open_parts(&options)?;
+        let (seed, books) = open_parts(&options)?;
         let settings = read_settings(&books)?;
         let ca_file = settings.ca_file.as_ref().map(PathBuf::from);
         let network = HttpNetwork::new(&settings.url, ca_file.as_deref())?.network();
-        Self::assemble(options, identity, House::new(books), network)
+        Self::assemble(options, &seed, House::new(books), network)
     }
 
     /// The same over another network.
@@ -127,8 +129,8 @@ impl Wallet {
     /// # Errors
     /// As [`Wallet::open`].
     pub fn open_on(options: OpenOptions<'_>, network: Network) -> Result<Self, WalletError> {
-        let (identity, books) = open_parts(&options)?;
-        Self::assemble(options, identity, House::new(books), network)
+        let (seed, books) = open_parts(&options)?;
+        Self::assemble(options, &seed, House::new(books), network)
     }
 
     /// With a clock of one's own.
@@ -140,7 +142,7 @@ impl Wallet {
 
     fn assemble(
         options: OpenOptions<'_>,
-        identity: IdentityKeys,
+        seed: &Seed,
         house: House,
         net: Network,
     ) -> Result<Self, WalletError> {
@@ -148,7 +150,8 @@ impl Wallet {
         let list = verify_list(&settings.url, &settings.keys.0, Some(settings.operator))?;
         Ok(Self {
             house,
-            identity,
+            identity: seed.identity(),
+            refund_keys: seed.refund_keys(),
             net,
             dir: options.dir,
             patience: options.patience,
@@ -331,21 +334,31 @@ impl Wallet {
     }
 }
 
-fn open_parts(options: &OpenOptions<'_>) -> Result<(IdentityKeys, Books), WalletError> {
-    let dir = &options.dir;
+/// The wallet's seed as text, to be written down: whoever has it has what `restore` gives.
+///
+/// # Errors
+/// `NotThere`, those of the vault.
+pub fn seed_text(options: &OpenOptions<'_>) -> Result<Zeroizing<String>, WalletError> {
+    Ok(Seed::new(open_vault(options)?.secret(SEED_SECRET)?).to_text())
+}
+
+fn open_vault(options: &OpenOptions<'_>) -> Result<Vault, WalletError> {
     let second = options.keys_dir.as_ref().map(|dir| dir.join(SECOND_FACTOR_FILE));
-    let vault = Vault::open(dir, second.as_deref(), options.passphrase).map_err(|e| not_there(dir, e))?;
+    let vault = Vault::open(&options.dir, second.as_deref(), options.passphrase);
+    vault.map_err(|e| not_there(&options.dir, e))
+}
+
+fn open_parts(options: &OpenOptions<'_>) -> Result<(Seed, Books), WalletError> {
+    let dir = &options.dir;
+    let vault = open_vault(options)?;
     let books_dir = dir.join(BOOKS_DIR);
     if !books_dir.exists() {
         return Err(WalletError::NotThere { dir: dir.clone() });
     }
-    let identity = IdentityKeys {
-        signing: SigningKey::from_seed(&vault.secret(SIGN_SECRET)?),
-        kem: KemSecretKey::from_seed(&vault.secret(KEM_SECRET)?),
-    };
+    let seed = Seed::new(vault.secret(SEED_SECRET)?);
     let key = vault.secret(STORE_SECRET)?;
     let books = open_books(&books_dir, spec(), &key, Arc::new(SystemClock), &StorageOptions::default())?;
-    Ok((identity, books))
+    Ok((seed, books))
 }
 
 fn read_document<T>(books: &Books, key: DocumentKey) -> Result<Option<T>, WalletError>

@@ -69,6 +69,7 @@ async fn the_operator_is_pinned() {
         operator: "http://127.0.0.1:7400".into(),
         pin,
         ca_file: None,
+        seed: None,
     };
     let network = world.network();
     let other = Wallet::init_on(init(Some("A".repeat(22))), &network).await.unwrap_err();

@@ -155,6 +155,7 @@ async fn make_wallet(world: &World, alice: &SandboxClient, teller: &mut Teller) 
         operator: world.operator_url.clone(),
         pin: None,
         ca_file: None,
+        seed: None,
     });
     let made = made.await?;
     teller.step("Alice", format!("makes a wallet and pins the operator {}", made.fingerprint));

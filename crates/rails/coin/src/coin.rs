@@ -7,6 +7,8 @@ use florin_crypto::{ByteArray, cbor, digest};
 use florin_money::{Amount, MoneyError};
 use minicbor::{Decode, Encode};
 
+use crate::choice::HolderChoice;
+
 /// At most so many coins in an envelope.
 pub const COINS_PER_PAYMENT_MAX: usize = 32;
 /// At most so many coins asked for at once, in a purchase, a payment or for change.
@@ -96,9 +98,9 @@ impl CoinSet {
     }
 }
 
-/// A coin as its holder keeps it: with its currency.
+/// A coin as its holder keeps it: with its currency, and with who can ask for it again.
 ///
-/// Shape: `[worth, coin]`.
+/// Shape: `[worth, coin, holder]`.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub struct HeldCoin {
@@ -108,6 +110,9 @@ pub struct HeldCoin {
     /// The coin.
     #[n(1)]
     pub coin: Coin,
+    /// The choice that it was issued under. It ends with the coin: whoever gets it from somebody else makes his own.
+    #[n(2)]
+    pub holder: HolderChoice,
 }
 
 impl HeldCoin {

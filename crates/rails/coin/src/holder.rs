@@ -9,6 +9,7 @@ use florin_rail::Context;
 use minicbor::{Decode, Encode};
 
 use crate::ask::{AskError, IssuerKey, KeptReply, Prepared, ReadError, are_wanted, keep, kept, statement};
+use crate::choice::HolderChoice;
 use crate::coin::{BadCoin, Coin, CoinSet};
 use crate::kinds::RAIL;
 use crate::messages::{ChangeReq, CoinStatement, ExchangeAnswer, RedeemReq};
@@ -18,7 +19,7 @@ pub const CHANGE_PATH: &str = "/v1/coin/change";
 /// The path of Redeem.
 pub const REDEEM_PATH: &str = "/v1/coin/redeem";
 
-/// Shape: `[reply, txid, list]`; an empty list for redeem.
+/// Shape: `[reply, txid, list, holder]`; an empty list for redeem.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 struct KeptExchange {
@@ -28,9 +29,11 @@ struct KeptExchange {
     txid: TxId,
     #[n(2)]
     list: CoinList,
+    #[n(3)]
+    holder: HolderChoice,
 }
 
-/// Change: these coins for those values.
+/// Change: these coins for those values, which nobody can ask for again.
 ///
 /// # Errors
 /// [`AskError`].
@@ -42,16 +45,32 @@ pub fn change(
     exp: Timestamp,
     entropy: &mut dyn Entropy,
 ) -> Result<Prepared, AskError> {
+    change_for(issuer, coins, list, HolderChoice::Nobody, (txid, exp), entropy)
+}
+
+/// Change: these coins for those values, for a holder. Coins that came from somebody else need a choice of one's own:
+/// under the old one that somebody could ask for them again.
+///
+/// # Errors
+/// [`AskError`].
+pub fn change_for(
+    issuer: &IssuerKey,
+    coins: CoinSet,
+    list: CoinList,
+    holder: HolderChoice,
+    (txid, exp): (TxId, Timestamp),
+    entropy: &mut dyn Entropy,
+) -> Result<Prepared, AskError> {
     if !coins.adds_up() || list.total_minor() != coins.total.minor() {
         return Err(AskError::Sum);
     }
     let context = Context::new(RAIL, "change", PartyId::NONE, issuer.id);
-    let request = ChangeReq { context, coins, list: list.clone(), txid, exp };
+    let request = ChangeReq { context, coins, list: list.clone(), holder, txid, exp };
     let plaintext = Zeroizing::new(cbor::encode(&request));
     let (envelope, exporter) = issuer.seal("change", &[], &plaintext, entropy)?;
     let body = cbor::encode(&envelope);
     let reply = KeptReply::new(&exporter, "change-reply", issuer.id, PartyId::NONE, &body);
-    Ok(Prepared { path: CHANGE_PATH, body, pending: keep(&KeptExchange { reply, txid, list }) })
+    Ok(Prepared { path: CHANGE_PATH, body, pending: keep(&KeptExchange { reply, txid, list, holder }) })
 }
 
 /// Redeem: these coins for money on the enrolled account.
@@ -74,7 +93,7 @@ pub fn redeem(
     let (envelope, exporter) = issuer.seal("redeem", &[], &signed, entropy)?;
     let body = cbor::encode(&envelope);
     let reply = KeptReply::new(&exporter, "redeem-reply", issuer.id, me.id(), &body);
-    let kept = KeptExchange { reply, txid, list: CoinList::default() };
+    let kept = KeptExchange { reply, txid, list: CoinList::default(), holder: HolderChoice::Nobody };
     Ok(Prepared { path: REDEEM_PATH, body, pending: keep(&kept) })
 }
 
@@ -87,6 +106,8 @@ pub struct ExchangeNews {
     pub signed: Vec<u8>,
     /// The new coins: exactly those asked for.
     pub coins: Vec<Coin>,
+    /// Who can ask for them again.
+    pub holder: HolderChoice,
     /// The pay-out.
     pub payout: Option<TxId>,
 }
@@ -116,6 +137,7 @@ pub fn read_exchange(pending: &[u8], answer: &[u8], keys: &KeyList) -> Result<Ex
         causes: said.causes,
         signed: answer.statement.0,
         coins: answer.coins,
+        holder: kept.holder,
         payout: answer.payout,
     })
 }

@@ -34,6 +34,8 @@ pub const STEP_BOX_OPEN: u8 = 11;
 /// One fate for one envelope, in once keys: H(EncC1). Taken by ValidationReq, or by the payer's *never*, which so voids
 /// only the envelope that its asker has made.
 pub const STEP_ENVELOPE: u8 = 12;
+/// Refund, in once keys: (participant, txid); (nobody, txid) for a one-time key.
+pub const STEP_REFUND: u8 = 15;
 
 /// A coin of a dropped epoch that was paid by hand, in once keys: its number.
 pub const STEP_HONOUR: u8 = 16;
@@ -46,6 +48,8 @@ pub const CLAIM: DocumentKind = DocumentKind(0x0202);
 pub const ACKNOWLEDGED: DocumentKind = DocumentKind(0x0203);
 /// A box of the post, by H(payee, TID, side); books lane.
 pub const POST_BOX: DocumentKind = DocumentKind(0x0204);
+/// What was issued to a holder who can ask for a refund, by H(holder); books lane.
+pub const HOLDER: DocumentKind = DocumentKind(0x0205);
 
 /// The table of epochs; books lane.
 pub const EPOCHS: DocumentKind = DocumentKind(0x0206);

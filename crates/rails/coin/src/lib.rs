@@ -7,6 +7,7 @@
 //! post box for payees who are not web servers (ADR 0006).
 
 pub mod ask;
+mod choice;
 pub mod coin;
 pub mod com;
 pub mod epoch;
@@ -19,10 +20,13 @@ pub mod payee;
 pub mod payer;
 pub mod purchase_messages;
 pub mod purchaser;
+pub mod refund;
+pub mod refund_messages;
 pub mod refusal;
 pub mod web;
 
 pub use ask::{AskError, IssuerKey, Prepared, ReadError};
+pub use choice::HolderChoice;
 pub use coin::{BadCoin, COINS_ISSUED_MAX, COINS_PER_PAYMENT_MAX, Coin, CoinCause, CoinSet, HeldCoin};
 pub use com::{Com, PDesc, PayId, TidPy, pay_id};
 pub use epoch::{Archived, Calendar, Dropped, EpochEntry, EpochError, EpochState, Epochs, Purpose};

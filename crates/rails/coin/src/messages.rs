@@ -8,6 +8,7 @@ use florin_money::{Amount, CoinList};
 use florin_rail::Context;
 use minicbor::{Decode, Encode};
 
+use crate::choice::HolderChoice;
 use crate::coin::{BadCoin, Coin, CoinSet};
 use crate::com::{PDesc, PayId, TidPy};
 
@@ -94,7 +95,8 @@ pub fn envelope_digest(enc_c1: &Envelope) -> Digest {
 
 /// V-DESC: which option, the amount, and for refresh the coins wanted.
 ///
-/// Shape: `[option, amount, list]`. It never names an account: redemption goes to ID_PY's enrolled one (V3).
+/// Shape: `[option, amount, list, holder]`. It never names an account: redemption goes to ID_PY's enrolled one (V3). The
+/// holder is whose the new coins are: the payee itself, a one-time key or nobody; nobody for redeem.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(array)]
 pub struct VDesc {
@@ -107,6 +109,9 @@ pub struct VDesc {
     /// The coins wanted; empty for redeem.
     #[n(2)]
     pub list: CoinList,
+    /// Who can ask for them again.
+    #[n(3)]
+    pub holder: HolderChoice,
 }
 
 /// ValidationReq, PY to I: signed by the payee (COSE_Sign1), then sealed to the issuer.
@@ -336,7 +341,8 @@ pub struct PayeeStatus {
 /// Change, CH to I: coins for other coins of the same total; sealed, unsigned: whoever has the coins has the right.
 /// Refresh of old coins is the same message.
 ///
-/// Shape: `[context, coins, list, txid, exp]`.
+/// Shape: `[context, coins, list, holder, txid, exp]`. The holder is whose the new coins are. Nobody signs, so anybody can
+/// be named: it gives him a claim to coins, which is a gift and never a theft.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub struct ChangeReq {
@@ -349,11 +355,14 @@ pub struct ChangeReq {
     /// The coins wanted.
     #[n(2)]
     pub list: CoinList,
-    /// What makes it happen once.
+    /// Who can ask for them again.
     #[n(3)]
+    pub holder: HolderChoice,
+    /// What makes it happen once.
+    #[n(4)]
     pub txid: TxId,
     /// Until when.
-    #[n(4)]
+    #[n(5)]
     pub exp: Timestamp,
 }
 

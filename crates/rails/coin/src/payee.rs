@@ -11,6 +11,7 @@ use florin_rail::Context;
 use minicbor::{Decode, Encode};
 
 use crate::ask::{AskError, IssuerKey, KeptReply, Prepared, ReadError, are_wanted, keep, kept, read_verdict};
+use crate::choice::HolderChoice;
 use crate::coin::Coin;
 use crate::com::{PDesc, TidPy, pay_id};
 use crate::issuer::issuance2_mac;
@@ -149,7 +150,7 @@ pub fn validation_req(
 /// `Sum`: the list is not worth the amount.
 pub fn refresh(amount: Amount, list: CoinList) -> Result<VDesc, AskError> {
     if list.total_minor() == amount.minor() {
-        Ok(VDesc { option: VOption::Refresh, amount, list })
+        Ok(VDesc { option: VOption::Refresh, amount, list, holder: HolderChoice::Nobody })
     } else {
         Err(AskError::Sum)
     }
@@ -158,7 +159,15 @@ pub fn refresh(amount: Amount, list: CoinList) -> Result<VDesc, AskError> {
 /// V-DESC for money on the enrolled account.
 #[must_use]
 pub fn redeem(amount: Amount) -> VDesc {
-    VDesc { option: VOption::Redeem, amount, list: CoinList::default() }
+    VDesc { option: VOption::Redeem, amount, list: CoinList::default(), holder: HolderChoice::Nobody }
+}
+
+impl VDesc {
+    /// The same, with a holder for the new coins.
+    #[must_use]
+    pub fn held_by(self, holder: HolderChoice) -> Self {
+        Self { holder, ..self }
+    }
 }
 
 /// What the payee learns from Issuance1.

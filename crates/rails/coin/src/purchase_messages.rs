@@ -1,7 +1,7 @@
 //! The messages of Coin Purchase. Source: VarietyCash §3.1, Figures 4 and 5; repairs V1, V6, V7, V8, V10.
 
 use florin_books::{PartyId, Timestamp, TxId};
-use florin_crypto::{ByteArray, Bytes, Digest, Envelope, Exporter, Secret, cbor, derive};
+use florin_crypto::{ByteArray, Bytes, Digest, Envelope, Exporter, Secret, VerifyKey, cbor, derive};
 use florin_money::{Amount, CoinList};
 use florin_parties::bank::{BankAccount, Mandate};
 use florin_rail::{Context, label};
@@ -159,7 +159,8 @@ pub struct Accepted {
 
 /// `collect`: asks for the coins of a claim. Sealed; names nobody.
 ///
-/// Shape: `[context, claim, exp]`.
+/// Shape: `[context, claim, refund, exp]`. `refund` is the one-time key by which an anonymous purchaser can ask for the
+/// coins again, or null; it goes to the books lane alone, which does not know who buys.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub struct Collect {
@@ -169,8 +170,11 @@ pub struct Collect {
     /// The claim.
     #[n(1)]
     pub claim: ByteArray<16>,
-    /// Until when.
+    /// For a refund.
     #[n(2)]
+    pub refund: Option<VerifyKey>,
+    /// Until when.
+    #[n(3)]
     pub exp: Timestamp,
 }
 

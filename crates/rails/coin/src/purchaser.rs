@@ -2,7 +2,7 @@
 
 use florin_books::{PartyId, Timestamp, TxId};
 use florin_crypto::{
-    ByteArray, Bytes, Digest, Entropy, Zeroizing, cbor, digest, kem, reply_open, reply_seal,
+    ByteArray, Bytes, Digest, Entropy, VerifyKey, Zeroizing, cbor, digest, kem, reply_open, reply_seal,
 };
 use florin_money::CoinList;
 use florin_parties::sealed::sign;
@@ -179,9 +179,24 @@ pub fn collect(
     exp: Timestamp,
     entropy: &mut dyn Entropy,
 ) -> Result<Prepared, ReadError> {
+    collect_refundable(issuer, purchase, None, exp, entropy)
+}
+
+/// The same, with the one-time key by which an anonymous purchaser can ask for the coins again. It is for this purchase
+/// alone: the same key for two would join them.
+///
+/// # Errors
+/// As [`collect`].
+pub fn collect_refundable(
+    issuer: &IssuerKey,
+    purchase: &[u8],
+    refund: Option<VerifyKey>,
+    exp: Timestamp,
+    entropy: &mut dyn Entropy,
+) -> Result<Prepared, ReadError> {
     let purchase: KeptPurchase = kept(purchase)?;
     let context = Context::new(RAIL, "collect", PartyId::NONE, issuer.id);
-    let request = Collect { context, claim: purchase.claim, exp };
+    let request = Collect { context, claim: purchase.claim, refund, exp };
     let (envelope, exporter) =
         issuer.seal("collect", &[], &cbor::encode(&request), entropy).map_err(|_| ReadError::Answer)?;
     let body = cbor::encode(&envelope);

@@ -34,3 +34,8 @@ pub const BOX_FULL: Refusal = Refusal::new("box-full", Class::Conflict, Blame::A
 pub const NO_BOX: Refusal = Refusal::new("no-such-box", Class::NotFound, Blame::Asker, false);
 /// The key module does not answer; what is recorded stands.
 pub const MODULE_AWAY: Refusal = Refusal::new("module-away", Class::Unavailable, Blame::Operator, true);
+/// Nothing was ever issued to this holder.
+pub const NOTHING_TO_REFUND: Refusal =
+    Refusal::new("nothing-to-refund", Class::NotFound, Blame::Asker, false);
+/// So much was issued to this holder that a refund has to come first: it makes one entry of all.
+pub const REFUND_LIST_FULL: Refusal = Refusal::new("refund-list-full", Class::Conflict, Blame::Asker, false);

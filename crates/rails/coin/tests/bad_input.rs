@@ -14,6 +14,7 @@ mod support;
 use florin_books::{PartyId, TxId};
 use florin_coin::messages::{ChangeReq, RedeemReq};
 use florin_coin::purchaser;
+use florin_coin::refund_messages::RefundReq;
 use florin_crypto::{KemSecretKey, SeededEntropy, SigningKey, cbor, kem};
 use florin_parties::Roles;
 use florin_rail::common::{BAD_REQUEST, MESSAGE_BYTES_MAX};
@@ -245,6 +246,10 @@ fn g6_requests_expire_and_are_not_made_for_later() {
                 let m: RedeemReq = cbor::decode_strict(&r.inside).unwrap();
                 Some(cbor::encode(&RedeemReq { exp: at, txid: TxId::new([77; 16]), ..m }))
             }
+            "refund" => {
+                let m: RefundReq = cbor::decode_strict(&r.inside).unwrap();
+                Some(cbor::encode(&RefundReq { exp: at, txid: TxId::new([77; 16]), ..m }))
+            }
             "payee-status" => {
                 let m: florin_coin::messages::PayeeStatus = cbor::decode_strict(&r.inside).unwrap();
                 let com = florin_crypto::Digest([7; 32]);
@@ -269,7 +274,7 @@ fn g6_requests_expire_and_are_not_made_for_later() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 8);
+    assert_eq!(tried, 10);
     // WRequest1 is anonymous: it says nothing but bad-request.
     let key = s.w.key();
     for exp in [past, far] {

@@ -15,7 +15,7 @@ use florin_coin::issuer::{BoxMessage, BoxOpen, Side, box_id};
 use florin_coin::messages::{ChangeReq, Outcome};
 use florin_coin::purchase_messages::WDesc;
 use florin_coin::purchaser::{self, Collected};
-use florin_coin::{Coin, CoinCause, CoinSet, ReadError, holder};
+use florin_coin::{Coin, CoinCause, CoinSet, HolderChoice, ReadError, holder};
 use florin_crypto::{ByteArray, Bytes, cbor};
 use florin_parties::Roles;
 use florin_parties::bank::BankNews;
@@ -84,6 +84,7 @@ fn change_conserves_value_by_its_own_checks() {
         context: Context::new("coin", "change", PartyId::NONE, w.list.operator),
         coins: set(&coins),
         list: list(&[100]),
+        holder: HolderChoice::Nobody,
         txid: TxId::new([1; 16]),
         exp: w.exp(),
     };

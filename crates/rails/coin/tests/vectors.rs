@@ -14,7 +14,11 @@ mod support;
 use florin_books::{DenominationId, Epoch, Issued, PartyId, TokenNumber, TxId};
 use florin_coin::issuer::{Side, box_id};
 use florin_coin::messages::{EncC1, Outcome, ValidationReq};
-use florin_coin::{Coin, CoinCause, CoinSet, Com, PDesc, TidPy, holder, pay_id, payee, payer, purchaser};
+use florin_coin::refund_messages::RefundReq;
+use florin_coin::{
+    Coin, CoinCause, CoinSet, Com, HolderChoice, PDesc, TidPy, holder, pay_id, payee, payer, purchaser,
+    refund,
+};
 use florin_crypto::{ByteArray, Digest, KemSecretKey, SeededEntropy, SigningKey, cbor};
 use florin_parties::bank::BankNews;
 use florin_parties::{KeyUse, Roles, key_id, party_id};
@@ -72,8 +76,26 @@ fn values() {
         &[("first", b"one"), ("second", b"two")],
         transcript("coin", &[b"one", b"two"]).as_bytes(),
     );
+    holders(&mut v);
     agreed(&mut v, &w);
     v.compare("values.json");
+}
+
+/// Whose list is where.
+fn holders(v: &mut Vectors) {
+    let key = SigningKey::from_seed(&secret("refund", SEED)).verify_key();
+    for (name, choice) in
+        [("a participant", HolderChoice::Named(PartyId::new([5; 16]))), ("a key", HolderChoice::Key(key))]
+    {
+        let id = choice.document().unwrap().id;
+        v.add(
+            &format!("holder, {name}"),
+            "VC 3, Refund",
+            "accept",
+            &[("holder", &cbor::encode(&choice))],
+            &id,
+        );
+    }
 }
 
 /// What payer and payee agree on, and coins.
@@ -265,6 +287,7 @@ fn refusals() {
     hostile_payments(&mut v, &mut w, &buyer, &shop, &coins);
     hostile_exchanges(&mut v, &mut w, &buyer, &coins);
     hostile_purchases(&mut v, &mut w, &buyer, &shop);
+    hostile_refunds(&mut v, &mut w, &buyer, &shop);
     w.now = coins[1].expires.plus_ms(1);
     deny(&mut v, &mut w, &shop, "an expired coin", "VC 2.4", &coins[1..2], CoinCause::Expired.slug());
     w.audit();
@@ -405,4 +428,36 @@ fn hostile_purchases(v: &mut Vectors, w: &mut World, buyer: &Person, shop: &Pers
     v.post(w, "collect before the bank has spoken", "VC 3.1, W2", "not-yet", early.path, &early.body);
     w.bank(BankNews::Rejected(order, "AM04".into()));
     v.post(w, "collect after the bank has refused", "VC 3.1, W2", "accept", early.path, &early.body);
+}
+
+fn hostile_refunds(v: &mut Vectors, w: &mut World, buyer: &Person, shop: &Person) {
+    let key = SigningKey::from_seed(&secret("refund", SEED));
+    let (other, path) = (SigningKey::from_seed(&secret("refund", SEED + 1)), refund::REFUND_PATH);
+    let named = w.buy_named(buyer, &[20, 10]);
+    w.buy_refundable(buyer, &[5], &key);
+    let (issuer, exp) = (w.list.operator, w.exp());
+    let request = |sender, holder, id: u8| RefundReq {
+        context: Context::new("coin", "refund", sender, issuer),
+        holder,
+        txid: TxId::new([id; 16]),
+        exp,
+    };
+    let by_name = HolderChoice::Named(buyer.id());
+    let by_key = HolderChoice::Key(key.verify_key());
+    let nobody = PartyId::NONE;
+    for (name, expect, signer, request) in [
+        ("a refund of another's coins", "bad-request", &shop.keys.signing, request(buyer.id(), by_name, 21)),
+        ("a refund under another's id", "bad-request", &shop.keys.signing, request(shop.id(), by_name, 22)),
+        ("a refund by another key", "bad-request", &other, request(nobody, by_key, 23)),
+        ("a refund to nobody", "bad-request", &key, request(nobody, HolderChoice::Nobody, 24)),
+        ("a refund to a key that has none", "nothing-to-refund", &other, {
+            request(nobody, HolderChoice::Key(other.verify_key()), 25)
+        }),
+        ("a refund by name", "accept", &buyer.keys.signing, request(buyer.id(), by_name, 26)),
+        ("a refund by a one-time key", "accept", &key, request(nobody, by_key, 27)),
+    ] {
+        let body = w.sealed("refund", &florin_parties::sealed::sign(signer, &request));
+        v.post(w, name, "VC 3, Refund", expect, path, &body);
+    }
+    deny(v, w, shop, "a coin that was refunded", "VC 3, Refund", &named[..1], CoinCause::Spent.slug());
 }

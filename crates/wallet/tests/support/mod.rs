@@ -2,6 +2,7 @@
 //! messages or stops the asker at a chosen one.
 #![allow(dead_code, unused_imports, reason = "each test file uses another part")]
 
+mod lost;
 mod shop;
 
 pub use shop::{Manner, Shop};
@@ -21,7 +22,7 @@ use florin_books::{
 use florin_coin::issuer::{
     AcknowledgeStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep, CollectStep,
     HandOverDue, Issuer, IssuerSecrets, Lanes, PayOut, PayeeStatusStep, PayerStatusStep, PaymentStep,
-    Purchase, RedeemStep, SoftwareModule, WRequest1Step, WRequest3Step, bank_outcome, hand_over, payout,
+    Purchase, RedeemStep, RefundStep, SoftwareModule, WRequest1Step, WRequest3Step, bank_outcome, hand_over, payout,
 };
 use florin_coin::kinds::{HAND_OVER, PAY_OUT, RAIL_NUMBER, STEP_WREQUEST3};
 use florin_crypto::{KemSecretKey, Secret, SeededEntropy, SigningKey, cbor, digest, random};
@@ -40,8 +41,8 @@ use florin_shell::exchange::{Delivered, Exchange, Sending, Transport, refused_or
 use florin_shell::house::House;
 use florin_store::{Books, MemoryStore, Options, OwnerId};
 use florin_wallet::{
-    BuyOptions, Directory, Fetching, InitOptions, Network, OpenOptions, Wallet, WalletError, Web, WebAnswer,
-    WebSending,
+    BuyOptions, Directory, Fetching, InitOptions, Network, OpenOptions, Seed, Wallet, WalletError, Web,
+    WebAnswer, WebSending,
 };
 use tokio::sync::Notify;
 
@@ -210,6 +211,7 @@ impl World {
             "/v1/coin/collect" => h.serve(&CollectStep(i()), body).await,
             "/v1/coin/collect-ack" => h.serve(&CollectAckStep(i()), body).await,
             "/v1/coin/change" => h.serve(&ChangeStep(i()), body).await,
+            "/v1/coin/refund" => h.serve(&RefundStep(i()), body).await,
             "/v1/coin/redeem" => h.serve(&RedeemStep(i()), body).await,
             "/v1/coin/validation-req" => h.serve(&PaymentStep(i()), body).await,
             "/v1/coin/issuance2" => h.serve(&AcknowledgeStep(i()), body).await,
@@ -333,6 +335,10 @@ impl World {
     }
 
     pub async fn init(self: &Arc<Self>, name: &str) -> Result<(), WalletError> {
+        self.init_with(name, None).await
+    }
+
+    pub async fn init_with(self: &Arc<Self>, name: &str, seed: Option<Seed>) -> Result<(), WalletError> {
         let dir = self.wallet_dir(name);
         let options = InitOptions {
             keys_dir: Some(self.wallet_dir("keys").join(name)),
@@ -341,6 +347,7 @@ impl World {
             operator: "http://127.0.0.1:7400/".into(),
             pin: None,
             ca_file: None,
+            seed,
         };
         Wallet::init_on(options, &self.network()).await.map(|_| ())
     }

@@ -11,6 +11,7 @@ use florin_rail::common::{BAD_REQUEST, FAULT, REQUEST_EXPIRED, SKEW_MS, check_ex
 use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName};
 
 use super::frame::{read, unseal};
+use super::holders::HolderList;
 use super::keys::{Checked, Issuer};
 use super::redeem::{StatementSeed, spent, statement_answer};
 use crate::coin::{BadCoin, COINS_ISSUED_MAX};
@@ -49,10 +50,11 @@ impl Step for ChangeStep {
 
     fn needs(&self, o: &OpenedChange) -> Needs {
         let key = once(STEP_CHANGE, PartyId::NONE, *o.request.txid.bytes());
-        Needs { once: vec![key], ..Needs::default() }
+        let documents = o.request.holder.document().into_iter().collect();
+        Needs { documents, once: vec![key], marks: Vec::new() }
     }
 
-    fn decide(&self, o: &OpenedChange, _: &Facts, moment: &mut Moment<'_>) -> Decision {
+    fn decide(&self, o: &OpenedChange, facts: &Facts, moment: &mut Moment<'_>) -> Decision {
         if let Err(refusal) = self.admit(o, moment.now) {
             return Decision::Refuse(refusal);
         }
@@ -66,7 +68,10 @@ impl Step for ChangeStep {
         let mut t = self.record(o, Vec::new());
         t.consumes.clone_from(&o.checked.numbers);
         t.creates = creates;
-        Decision::Apply(t)
+        match HolderList::enlist(&mut t, &self.0, facts, &o.request.holder, moment.now) {
+            Ok(()) => Decision::Apply(t),
+            Err(refusal) => Decision::Refuse(refusal),
+        }
     }
 
     fn decide_refused(&self, o: &OpenedChange, _: &Facts, why: &Rejected, _: &mut Moment<'_>) -> Decision {

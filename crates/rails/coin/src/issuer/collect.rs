@@ -16,7 +16,9 @@ use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName};
 use minicbor::{Decode, Encode};
 
 use super::frame::{read, unseal};
+use super::holders::HolderList;
 use super::keys::Issuer;
+use crate::choice::HolderChoice;
 use crate::kinds::{CLAIM, RAIL, STEP_COLLECT, STEP_COLLECT_ACK, once};
 use crate::purchase_messages::{
     Collect, CollectAck, PurchaseIssuance1, PurchaseRefusal, claim_id, collect_mac, issuance_key,
@@ -28,7 +30,8 @@ const ASK_AGAIN_S: u32 = 1;
 
 /// What waits to be collected (books lane, by H(claim)).
 ///
-/// Shape: `[list, total, K secret, refused, collected, acknowledged]`.
+/// Shape: `[list, total, K secret, refused, holder, collected, acknowledged]`; the holder is the purchaser, where he
+/// wished not to be anonymous.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub(super) struct Claim {
@@ -41,8 +44,10 @@ pub(super) struct Claim {
     #[n(3)]
     pub refused: Option<String>,
     #[n(4)]
-    pub collected: bool,
+    pub holder: HolderChoice,
     #[n(5)]
+    pub collected: bool,
+    #[n(6)]
     pub acknowledged: bool,
 }
 
@@ -62,6 +67,15 @@ struct CollectSeed {
 
 fn claim_of(facts: &Facts, id: [u8; 16]) -> Option<Claim> {
     facts.document(&DocumentKey::new(CLAIM, id)).and_then(|bytes| cbor::decode_strict(bytes).ok())
+}
+
+/// Whose the coins are; `None` where a purchaser who gave his name in W-DESC also asks to be refunded without one.
+fn holder(claim: &Claim, request: &Collect) -> Option<HolderChoice> {
+    match (claim.holder, request.refund) {
+        (HolderChoice::Nobody, Some(key)) => Some(HolderChoice::Key(key)),
+        (choice, None) => Some(choice),
+        (_, Some(_)) => None,
+    }
 }
 
 /// `collect` -> Issuance1.
@@ -99,6 +113,13 @@ impl Step for CollectStep {
         }
     }
 
+    /// The list of whom the coins will be: only the claim knows a purchaser who is not anonymous.
+    fn follows(&self, o: &OpenedCollect, facts: &Facts) -> Needs {
+        let claim = claim_of(facts, claim_id(&o.request.claim.0));
+        let list = claim.and_then(|claim| holder(&claim, &o.request)).and_then(|h| h.document());
+        Needs { documents: list.into_iter().collect(), ..Needs::default() }
+    }
+
     fn decide(&self, o: &OpenedCollect, facts: &Facts, moment: &mut Moment<'_>) -> Decision {
         if let Err(refusal) = check_exp(o.request.exp, moment.now) {
             return Decision::Refuse(refusal);
@@ -107,6 +128,7 @@ impl Step for CollectStep {
         let Some(claim) = claim_of(facts, claim_id(&o.request.claim.0)) else {
             return Decision::Refuse(NOT_YET.after(ASK_AGAIN_S));
         };
+        let Some(holder) = holder(&claim, &o.request) else { return Decision::Refuse(BAD_REQUEST) };
         let mut t = Transition::new(Digest([0; 32]), facts.as_of);
         t.once = self.needs(o).once;
         t.requires.push(Condition::NotAfter(o.request.exp.plus_ms(SKEW_MS)));
@@ -129,7 +151,10 @@ impl Step for CollectStep {
         };
         t.creates = creates;
         t.post(Account::PaidNotIssued, Account::Register(register.id), claim.total);
-        Decision::Apply(t)
+        match HolderList::enlist(&mut t, &self.0, facts, &holder, moment.now) {
+            Ok(()) => Decision::Apply(t),
+            Err(refusal) => Decision::Refuse(refusal),
+        }
     }
 
     fn decide_refused(&self, _: &OpenedCollect, _: &Facts, why: &Rejected, _: &mut Moment<'_>) -> Decision {

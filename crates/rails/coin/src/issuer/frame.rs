@@ -1,7 +1,7 @@
 //! Opening what comes to the issuer: one envelope, one signed message. Source: G1, G5, G9, G11.
 
 use florin_books::Timestamp;
-use florin_crypto::{Digest, Envelope, Exporter, Sign1, Zeroizing, cbor};
+use florin_crypto::{Digest, Envelope, Exporter, Sign1, VerifyKey, Zeroizing, cbor};
 use florin_parties::Participant;
 use florin_parties::sealed::verify_kid;
 use florin_rail::common::{BAD_REQUEST, MESSAGE_BYTES_MAX};
@@ -55,7 +55,12 @@ where
 impl<T> Unverified<T> {
     /// Whether the participant signed it.
     pub fn is_by(&self, signer: &Participant) -> bool {
-        self.signed.kid() == verify_kid(&signer.verify_key) && self.signed.verify(&signer.verify_key).is_ok()
+        self.is_by_key(&signer.verify_key)
+    }
+
+    /// Whether this key signed it.
+    pub fn is_by_key(&self, key: &VerifyKey) -> bool {
+        self.signed.kid() == verify_kid(key) && self.signed.verify(key).is_ok()
     }
 }
 

@@ -211,11 +211,25 @@ impl Issuer {
         issued.iter().flat_map(Issued::numbers).map(|n| self.coin(n, &epochs)).collect()
     }
 
+    /// The register of a token, and what the token is worth by its number.
+    pub(crate) fn worth_of(&self, number: &TokenNumber) -> Option<(&RegisterSpec, u64)> {
+        let register = self.registers.iter().find(|r| r.id == number.denomination.register())?;
+        Some((register, register.denominations.value(number.denomination.index())?))
+    }
+
+    /// The number behind a public id; `None` where it is no id of this issuer's.
+    pub(crate) fn number_of(&self, id: [u8; 16]) -> Option<TokenNumber> {
+        TokenNumber::from_block(self.ids.decipher(id)).filter(|number| number.lane == self.lanes.books)
+    }
+
+    /// The public id of a number.
+    pub(crate) fn id_of(&self, number: TokenNumber) -> [u8; 16] {
+        self.ids.encipher(number.to_block())
+    }
+
     fn coin(&self, number: TokenNumber, epochs: &Epochs) -> Result<Coin, Refusal> {
-        let register = self.registers.iter().find(|r| r.id == number.denomination.register());
-        let register = register.ok_or(FAULT)?;
-        let value = register.denominations.value(number.denomination.index()).ok_or(FAULT)?;
-        let id = self.ids.encipher(number.to_block());
+        let (register, value) = self.worth_of(&number).ok_or(FAULT)?;
+        let id = self.id_of(number);
         let expires = epochs.entry(number.epoch).ok_or(FAULT)?.expires;
         let bytes = tagged(&id, value, register.denominations.currency(), number.epoch, expires);
         let tag = self.module.tag(number.epoch, &bytes)?;
@@ -265,10 +279,13 @@ impl Issuer {
         currency: Currency,
         admits: &impl Fn(Epoch) -> Result<(), CoinCause>,
     ) -> Result<Result<TokenNumber, CoinCause>, Refusal> {
-        let number = TokenNumber::from_block(self.ids.decipher(coin.id.0));
-        let Some(number) = number.filter(|n| n.lane == self.lanes.books) else {
-            return Ok(Err(CoinCause::Foreign));
-        };
+        let Some(number) = self.number_of(coin.id.0) else { return Ok(Err(CoinCause::Foreign)) };
+        // The number says what a coin is worth; the tag alone would let a mistake at tagging raise it.
+        let its =
+            |(r, value): (&RegisterSpec, u64)| value == coin.value && r.denominations.currency() == currency;
+        if !self.worth_of(&number).is_some_and(its) {
+            return Ok(Err(CoinCause::Forged));
+        }
         let bytes = tagged(&coin.id.0, coin.value, currency, coin.epoch, coin.expires);
         if number.epoch != coin.epoch || !self.module.verify(coin.epoch, &bytes, &coin.tag.0)? {
             return Ok(Err(CoinCause::Forged));

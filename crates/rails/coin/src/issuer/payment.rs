@@ -12,9 +12,11 @@ use florin_rail::common::{BAD_REQUEST, FAULT};
 use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName};
 
 use super::frame::{Unverified, addressed, check_deadline, may_act, read, read_signed, unseal};
+use super::holders::HolderList;
 use super::keys::{Checked, Issuer};
 use super::payout::PayOut;
 use super::verdict::{PaymentSeed, causes_salt, for_payer};
+use crate::choice::HolderChoice;
 use crate::coin::{BadCoin, COINS_ISSUED_MAX, CoinCause};
 use crate::com::pay_id;
 use crate::epoch::Purpose;
@@ -71,7 +73,8 @@ impl Step for PaymentStep {
         if o.coins.as_ref().is_some_and(|c| c.inside.payee == payee) {
             keys.push(kinds::envelope_once(&o.enc_c1));
         }
-        let documents = vec![Participant::key_of(payee), kinds::acknowledged(payee, id)];
+        let mut documents = vec![Participant::key_of(payee), kinds::acknowledged(payee, id)];
+        documents.extend(o.request.message.v_desc.holder.document());
         Needs { documents, once: keys, marks: Vec::new() }
     }
 
@@ -83,7 +86,7 @@ impl Step for PaymentStep {
     fn decide(&self, o: &OpenedPayment, facts: &Facts, moment: &mut Moment<'_>) -> Decision {
         match self.admit(o, facts, moment.now) {
             Err(refusal) => Decision::Refuse(refusal),
-            Ok(coins) => self.judge(o, coins, moment),
+            Ok(coins) => self.judge(o, coins, facts, moment),
         }
     }
 
@@ -156,6 +159,7 @@ impl PaymentStep {
             return Err(BAD_REQUEST);
         }
         may_act(&payee)?;
+        holder_fits(m)?;
         check_deadline(m.deadline, now)?;
         let amount = m.v_desc.amount;
         let register = self.0.register(amount.currency()).ok_or(WRONG_CURRENCY)?;
@@ -191,7 +195,13 @@ impl PaymentStep {
     }
 
     /// Bad coins, then the amount, then yes.
-    fn judge(&self, o: &OpenedPayment, coins: &OpenedCoins, moment: &mut Moment<'_>) -> Decision {
+    fn judge(
+        &self,
+        o: &OpenedPayment,
+        coins: &OpenedCoins,
+        facts: &Facts,
+        moment: &mut Moment<'_>,
+    ) -> Decision {
         let m = &o.request.message;
         if !coins.checked.bad.is_empty() {
             return Decision::Deny(self.deny(o, Outcome::Denied, coins.checked.bad.clone()));
@@ -215,7 +225,10 @@ impl PaymentStep {
             let order = PayOut { id, redeemer: m.context.sender, amount: m.v_desc.amount };
             t.emit(EffectId::new(*id.bytes()), kinds::PAY_OUT, moment.now, cbor::encode(&order));
         }
-        Decision::Apply(t)
+        match HolderList::enlist(&mut t, &self.0, facts, &m.v_desc.holder, moment.now) {
+            Ok(()) => Decision::Apply(t),
+            Err(refusal) => Decision::Refuse(refusal),
+        }
     }
 
     fn deny(&self, o: &OpenedPayment, outcome: Outcome, causes: Vec<BadCoin>) -> Transition {
@@ -252,4 +265,14 @@ impl PaymentStep {
         t.seed = cbor::encode(&seed);
         t
     }
+}
+
+/// Whose the new coins may be: the payee signs, so it names nobody else; money has no holder.
+fn holder_fits(m: &ValidationReq) -> Result<(), Refusal> {
+    let fits = match m.v_desc.holder {
+        HolderChoice::Nobody => true,
+        HolderChoice::Named(id) => m.v_desc.option == VOption::Refresh && id == m.context.sender,
+        HolderChoice::Key(_) => m.v_desc.option == VOption::Refresh,
+    };
+    if fits { Ok(()) } else { Err(BAD_REQUEST) }
 }

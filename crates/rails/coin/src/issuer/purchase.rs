@@ -13,6 +13,7 @@ use minicbor::{Decode, Encode};
 
 use super::collect::Claim;
 use super::sealed_claim::HandOverDue;
+use crate::choice::HolderChoice;
 use crate::kinds::{CLAIM, HAND_OVER, PURCHASE, STEP_HAND_OVER, once};
 use crate::purchase_messages::{Authorisation, WDesc, claim_id};
 
@@ -95,9 +96,9 @@ impl Purchase {
     }
 }
 
-/// What the identity lane tells the books lane: nothing about who.
+/// What the identity lane tells the books lane: nothing about who, unless the purchaser wished not to be anonymous.
 ///
-/// Shape: `[claim, K secret, list, total, refused]`.
+/// Shape: `[claim, K secret, list, total, refused, holder]`.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub struct HandOver {
@@ -116,6 +117,9 @@ pub struct HandOver {
     /// Why there are none.
     #[n(4)]
     pub refused: Option<String>,
+    /// Whose the coins will be: the purchaser's, by name, or nobody's as far as this lane knows.
+    #[n(5)]
+    pub holder: HolderChoice,
 }
 
 /// What the bank's word does to a purchase, added to the transition that records it in the identity lane.
@@ -205,6 +209,7 @@ pub fn hand_over(hand: &HandOver, facts: &Facts, identity: LaneId) -> Transition
         total: hand.total,
         k_issue: hand.k_issue,
         refused: hand.refused.clone(),
+        holder: hand.holder,
         collected: false,
         acknowledged: false,
     };

@@ -10,6 +10,7 @@ use minicbor::{Decode, Encode};
 use super::claim_keys::ClaimKeys;
 use super::keys::Issuer;
 use super::purchase::{HandOver, Purchase};
+use crate::choice::HolderChoice;
 use crate::escrow::OpenedBox;
 use crate::kinds::SEALED_CLAIM;
 
@@ -131,8 +132,9 @@ impl HandOverDue {
     pub fn with(&self, facts: &Facts, opened: &OpenedBox) -> Option<HandOver> {
         let purchase = facts.document(&Purchase::key_of(self.purchase)).and_then(Purchase::read)?;
         let OpenedBox { claim, k_issue } = opened.clone();
-        let list = purchase.w_desc()?.list;
-        Some(HandOver { claim, k_issue, list, total: self.total, refused: self.refused.clone() })
+        let w = purchase.w_desc()?;
+        let holder = if w.anonymous { HolderChoice::Nobody } else { HolderChoice::Named(purchase.purchaser) };
+        Some(HandOver { claim, k_issue, list: w.list, total: self.total, refused: self.refused.clone(), holder })
     }
 
     /// In the identity lane, once the books lane has it: what was sealed goes; its key is overwritten after that.

@@ -17,7 +17,7 @@ use florin_books::{
 use florin_coin::issuer::{
     AcknowledgeStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep, CollectStep, HandOver,
     HandOverDue, Issuer, IssuerSecrets, Lanes, PayOut, PayeeStatusStep, PayerStatusStep, PaymentStep,
-    RedeemStep, SoftwareModule, WRequest1Step, WRequest3Step, hand_over, payout,
+    RedeemStep, RefundStep, SoftwareModule, WRequest1Step, WRequest3Step, hand_over, payout,
 };
 use florin_coin::kinds::{HAND_OVER, PAY_OUT};
 use florin_coin::messages::VDesc;
@@ -64,7 +64,7 @@ impl Shelf {
             as_of: self.lane.seq(),
             documents: needs.documents.iter().filter_map(read).collect(),
             once: needs.once.iter().filter_map(seen).collect(),
-            marked: Vec::new(),
+            ..Facts::default()
         }
     }
 
@@ -142,6 +142,8 @@ pub struct World {
     pub issuer_entropy: Option<SeededEntropy>,
     pub now: Timestamp,
     pub interruption: Option<Interruption>,
+    /// The same between the second decision, which knows what did not hold, and its commit.
+    pub second_interruption: Option<Interruption>,
     /// Whether the outbox is carried out after each step.
     pub pumps: bool,
     events: u64,
@@ -212,6 +214,7 @@ impl World {
             issuer_entropy: None,
             now: START,
             interruption: None,
+            second_interruption: None,
             pumps: true,
             events: 0,
         }
@@ -248,23 +251,31 @@ impl World {
         let cause = cause(step.name().rail, step.name().step, body);
         let needs = step.needs(&opened);
         for _ in 0..16 {
-            let facts = self.shelf(lane).facts(&needs);
+            let mut facts = self.shelf(lane).facts(&needs);
             if let Some(seq) = needs.once.iter().find_map(|k| facts.once.get(k).copied()) {
                 return self.again(lane, step, &opened, &cause, seq, &facts);
             }
+            let more = step.follows(&opened, &facts);
+            let read = self.shelf(lane).facts(&more);
+            facts.documents.extend(read.documents);
+            for (key, seq) in read.once {
+                facts.records.insert(key, Arc::new(self.shelf(lane).record(seq)));
+            }
             let decision = self.decide(|m| step.decide(&opened, &facts, m));
+            let interruption = self.second_interruption.take();
             match self.carry_out(lane, decision, &cause, &facts)? {
                 Carried::Reply(bytes) => return Ok(bytes),
                 Carried::Done(record) => return step.reply(&opened, &record),
                 Carried::Taken(seq) => return self.again(lane, step, &opened, &cause, seq, &facts),
                 Carried::Moved => continue,
                 Carried::Not(why) => {
+                    self.interruption = interruption;
                     let second = self.decide(|m| step.decide_refused(&opened, &facts, &why, m));
                     match self.carry_out(lane, second, &cause, &facts)? {
                         Carried::Reply(bytes) => return Ok(bytes),
                         Carried::Done(record) => return step.reply(&opened, &record),
                         Carried::Taken(seq) => return self.again(lane, step, &opened, &cause, seq, &facts),
-                        Carried::Moved => continue,
+                        Carried::Moved | Carried::Not(Rejected::NotLive { .. }) => continue,
                         Carried::Not(why) => panic!("a verdict could not be recorded: {why:?}"),
                     }
                 }
@@ -339,6 +350,7 @@ impl World {
             "payee-status" => self.serve(BOOKS, &PayeeStatusStep(i), body),
             "change" => self.serve(BOOKS, &ChangeStep(i), body),
             "redeem" => self.serve(BOOKS, &RedeemStep(i), body),
+            "refund" => self.serve(BOOKS, &RefundStep(i), body),
             "box-open" => self.serve(BOOKS, &BoxOpenStep(i), body),
             "box-put" => self.serve(BOOKS, &BoxPutStep(i), body),
             "box-take" => self.serve(BOOKS, &BoxTakeStep(i), body),
@@ -403,7 +415,7 @@ impl World {
         }
     }
 
-    fn act(&mut self, lane: LaneId, mut t: Transition) {
+    pub fn act(&mut self, lane: LaneId, mut t: Transition) {
         let now = self.now;
         let shelf = self.shelf(lane);
         t.as_of = shelf.lane.seq();

@@ -11,7 +11,7 @@ use florin_coin::payer;
 use florin_coin::purchase_messages::WDesc;
 use florin_coin::purchaser::{self, Collected};
 use florin_coin::{Coin, Com, PDesc, Prepared, TidPy};
-use florin_crypto::{Digest, Envelope, Exporter, cbor, digest, kem};
+use florin_crypto::{Digest, Envelope, Exporter, SigningKey, cbor, digest, kem};
 use florin_money::Currency;
 use florin_parties::asker::{prepare_confirm, prepare_enrol, prepare_register, read_register};
 use florin_parties::bank::{BankAccount, BankEvent, BankNews, Mandate, Order, OrderId};
@@ -141,6 +141,32 @@ impl World {
         let (purchase, order) = self.order_coins(me, values);
         self.bank(BankNews::Booked(order));
         let (asked, answer) = self.collect(&purchase);
+        self.take(&asked, answer)
+    }
+
+    /// The same by a purchaser who is not anonymous.
+    pub fn buy_named(&mut self, me: &Person, values: &[u64]) -> Vec<Coin> {
+        let w_desc = WDesc { anonymous: false, ..self.w_desc(values) };
+        let asked = self.wrequest3(me, w_desc);
+        let answer = self.post(asked.path, &asked.body).unwrap();
+        let accepted = purchaser::read_accepted(&asked.pending, &answer).unwrap();
+        let document = self.identity.documents[&Purchase::key_of(accepted.id)].clone();
+        self.bank(BankNews::Booked(Purchase::read(&document.value).unwrap().order));
+        let (asked, answer) = self.collect(&accepted.purchase);
+        self.take(&asked, answer)
+    }
+
+    /// The same by an anonymous one with a key for a refund.
+    pub fn buy_refundable(&mut self, me: &Person, values: &[u64], key: &SigningKey) -> Vec<Coin> {
+        let (purchase, order) = self.order_coins(me, values);
+        self.bank(BankNews::Booked(order));
+        let (issuer, exp, key) = (self.key(), self.exp(), Some(key.verify_key()));
+        let asked = purchaser::collect_refundable(&issuer, &purchase, key, exp, &mut self.entropy).unwrap();
+        let answer = self.post(asked.path, &asked.body);
+        self.take(&asked, answer)
+    }
+
+    fn take(&mut self, asked: &Prepared, answer: Result<Vec<u8>, Refusal>) -> Vec<Coin> {
         match purchaser::read_collected(&asked.pending, &answer.unwrap(), &self.list).unwrap() {
             Collected::Coins { coins, ack } => {
                 self.post(purchaser::ACK_PATH, &ack).unwrap();

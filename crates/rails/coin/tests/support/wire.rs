@@ -6,7 +6,8 @@ use florin_coin::issuer::{BoxMessage, BoxOpen, Side, box_id};
 use florin_coin::messages::{ChangeReq, PayeeStatus, RedeemReq, ValidationReq};
 use florin_coin::purchase_messages::{Collect, WRequest1};
 use florin_coin::purchaser::{self, Collected};
-use florin_coin::{Coin, payee, payer};
+use florin_coin::refund_messages::RefundReq;
+use florin_coin::{Coin, HolderChoice, payee, payer};
 use florin_crypto::{ByteArray, Bytes, Digest, Secret, SigningKey, cbor, cose};
 use florin_parties::bank::BankNews;
 use florin_parties::sealed::sign_kid;
@@ -84,6 +85,7 @@ pub fn scene(seed: u64) -> Scene {
     let leave = put("box-put", waiting, b"here");
     w.post("/v1/coin/box-put", &fill).unwrap();
     let status = payer::status_request(&deal.paying.pending, true).unwrap();
+    w.buy_named(&me, &[200, 2]);
     let mut s = Scene { w, me, coins, deal, begun, requests: Vec::new() };
     let purchase: &[(&str, Vec<u8>, Wrap)] = &[
         ("/v1/coin/wrequest1", s.wrequest1(), Wrap::Sealed),
@@ -96,6 +98,7 @@ pub fn scene(seed: u64) -> Scene {
         ("/v1/coin/payee-status", s.payee_status(), Wrap::Signed),
         ("/v1/coin/change", s.change(), Wrap::Sealed),
         ("/v1/coin/redeem", s.redeem(), Wrap::Signed),
+        ("/v1/coin/refund", s.refund(), Wrap::Signed),
         ("/v1/coin/box-open", cbor::encode(&open), Wrap::Signed),
         ("/v1/coin/box-put", leave, Wrap::Plain),
         ("/v1/coin/box-take", take, Wrap::Plain),
@@ -146,7 +149,8 @@ impl Scene {
 
     fn collect(&self, claim: [u8; 16]) -> Vec<u8> {
         let context = self.context("collect", PartyId::NONE);
-        cbor::encode(&Collect { context, claim: ByteArray(claim), exp: self.w.exp() })
+        let refund = Some(SigningKey::from_seed(&secret("refund", 1)).verify_key());
+        cbor::encode(&Collect { context, claim: ByteArray(claim), refund, exp: self.w.exp() })
     }
 
     fn validation(&self) -> Vec<u8> {
@@ -178,7 +182,17 @@ impl Scene {
             context: self.context("change", PartyId::NONE),
             coins: set(&self.coins[2..3]),
             list: list(&[50, 50]),
+            holder: HolderChoice::Named(self.me.id()),
             txid: TxId::new([5; 16]),
+            exp: self.w.exp(),
+        })
+    }
+
+    fn refund(&self) -> Vec<u8> {
+        cbor::encode(&RefundReq {
+            context: self.context("refund", self.me.id()),
+            holder: HolderChoice::Named(self.me.id()),
+            txid: TxId::new([7; 16]),
             exp: self.w.exp(),
         })
     }
