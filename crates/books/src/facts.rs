@@ -3,8 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use florin_money::CurrencyCode;
+
+use crate::account::Account;
 use crate::ids::Seq;
 use crate::transition::{DocumentKey, Mark, OnceKey};
+
+/// The name of a balance.
+pub type BalanceKey = (Account, CurrencyCode);
 
 /// What to read before deciding.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -38,6 +44,8 @@ pub struct Facts {
     pub once: HashMap<OnceKey, Seq>,
     /// Which of the marks asked for are set.
     pub marked: Vec<[u8; 16]>,
+    /// The balances that were asked for, debit positive; not older than `as_of`.
+    pub balances: HashMap<BalanceKey, i64>,
 }
 
 impl Facts {
@@ -45,5 +53,11 @@ impl Facts {
     #[must_use]
     pub fn document(&self, key: &DocumentKey) -> Option<&[u8]> {
         self.documents.get(key).map(|d| &*d.value)
+    }
+
+    /// A balance that was asked for, debit positive.
+    #[must_use]
+    pub fn balance(&self, account: Account, currency: CurrencyCode) -> i64 {
+        self.balances.get(&(account, currency)).copied().unwrap_or(0)
     }
 }

@@ -92,7 +92,7 @@ impl World {
             as_of: self.lane.seq(),
             documents: needs.documents.iter().filter_map(read).collect(),
             once: needs.once.iter().filter_map(seen).collect(),
-            marked: Vec::new(),
+            ..Facts::default()
         }
     }
 

@@ -11,7 +11,8 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 pub struct Calendar {
     epoch_ms: u64,
     spend_ms: u64,
-    grace_ms: u64,
+    /// None for without end.
+    grace_ms: Option<u64>,
 }
 
 impl Calendar {
@@ -22,7 +23,7 @@ impl Calendar {
         Self {
             epoch_ms: days(terms.epoch_days.max(1)),
             spend_ms: days(terms.spend_days),
-            grace_ms: days(terms.grace_days),
+            grace_ms: terms.grace_days.map(days),
         }
     }
 
@@ -39,10 +40,10 @@ impl Calendar {
         Timestamp(end.saturating_add(self.spend_ms))
     }
 
-    /// When coins of an epoch can no longer be exchanged for new ones.
+    /// Until when coins of an epoch can be exchanged for new ones; none for without end.
     #[must_use]
-    pub const fn grace_end(&self, epoch: Epoch) -> Timestamp {
-        Timestamp(self.expiry(epoch).0.saturating_add(self.grace_ms))
+    pub fn grace_end(&self, epoch: Epoch) -> Option<Timestamp> {
+        self.grace_ms.map(|grace| self.expiry(epoch).plus_ms(grace))
     }
 }
 
@@ -57,6 +58,8 @@ mod tests {
         let epoch = calendar.epoch_at(now);
         let days_left = calendar.expiry(epoch).since(now) / DAY_MS;
         assert!((180..=210).contains(&days_left), "{days_left}");
-        assert_eq!(calendar.grace_end(epoch).since(calendar.expiry(epoch)) / DAY_MS, 90);
+        assert_eq!(calendar.grace_end(epoch).map(|end| end.since(calendar.expiry(epoch)) / DAY_MS), Some(90));
+        let endless = Calendar::of(&Terms { grace_days: None, ..Terms::default() });
+        assert_eq!((endless.expiry(epoch), endless.grace_end(epoch)), (calendar.expiry(epoch), None));
     }
 }

@@ -35,6 +35,11 @@ pub const STEP_BOX_OPEN: u8 = 11;
 /// only the envelope that its asker has made.
 pub const STEP_ENVELOPE: u8 = 12;
 
+/// Refresh, in once keys: txid.
+pub const STEP_REFRESH: u8 = 13;
+/// Redemption of what was gathered, in once keys: (payee, txid).
+pub const STEP_REDEEM_AGGREGATE: u8 = 14;
+
 /// A purchase, by its id; identity lane.
 pub const PURCHASE: DocumentKind = DocumentKind(0x0201);
 /// What waits to be collected, by H(claim); books lane.

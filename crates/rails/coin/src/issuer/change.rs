@@ -1,5 +1,5 @@
-//! Change, and Refresh of old coins: coins for other coins of the same total. Nobody is named: whoever has the coins has
-//! the right. Source: VarietyCash §3 (Change, Refresh), §2.6 (bearer instruments); V5 (all or nothing).
+//! Change: coins that pay for other coins of the same total. Nobody is named: whoever has the coins has the right.
+//! Source: VarietyCash §3 (Change), §2.6 (bearer instruments); V5 (all or nothing).
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ impl Step for ChangeStep {
         if request.context != Context::new(RAIL, "change", PartyId::NONE, self.0.id()) {
             return Err(BAD_REQUEST);
         }
-        let checked = self.0.check(&request.coins, now, true);
+        let checked = self.0.check(&request.coins, now, false);
         Ok(OpenedChange { request, exporter: sealed.exporter, th: sealed.th, checked })
     }
 

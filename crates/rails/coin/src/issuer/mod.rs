@@ -1,6 +1,7 @@
 //! The issuer: the role that answers. One file for each process of the paper.
 
 mod acknowledge;
+mod aggregate;
 mod change;
 mod collect;
 mod frame;
@@ -10,12 +11,14 @@ mod payout;
 mod post;
 mod purchase;
 mod redeem;
+mod refresh;
 mod status;
 mod verdict;
 mod wrequest;
 
 pub use acknowledge::AcknowledgeStep;
 pub(crate) use acknowledge::issuance2_mac;
+pub use aggregate::{AggregateBalanceStep, RedeemAggregateStep};
 pub use change::ChangeStep;
 pub use collect::{CollectAckStep, CollectStep};
 pub use keys::{CoinModule, Issuer, IssuerSecrets, Lanes, SoftwareModule};
@@ -24,6 +27,7 @@ pub use payout::{PayOut, payout};
 pub use post::{BOX_BYTES_MAX, BoxMessage, BoxOpen, BoxOpenStep, BoxPutStep, BoxTakeStep, Side, box_id};
 pub use purchase::{HandOver, Purchase, PurchaseState, bank_outcome, hand_over};
 pub use redeem::RedeemStep;
+pub use refresh::RefreshStep;
 pub(crate) use status::give_up_mac;
 pub use status::{PayeeStatusStep, PayerStatusStep};
 pub(crate) use verdict::{causes_digest, causes_salt, payer_frame};
