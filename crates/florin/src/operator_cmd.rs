@@ -323,7 +323,7 @@ async fn owed_to(args: &OwedArgs, output: Output) -> Result<ExitCode, Failure> {
         Some(report) => report,
         None => {
             let operator = open(&args.state, settings(&args.state, None, toml::Table::new())?.value)?;
-            let report = owed(&operator.lanes.identity, operator.currency, args.pay).await;
+            let report = owed(&operator.lanes, operator.currency, args.pay).await;
             report.map_err(|e| Failure::of(ExitCode::Io, e.to_string()))?
         }
     };

@@ -1,5 +1,6 @@
 //! What the operator owes to participants: a pay-out that the bank rejected or returned, or one without an account to go
-//! to. It stays owed until it is ordered again. Source: bank.md (payout states); VarietyCash §2.6 (conservation of cash).
+//! to, stays owed in the identity lane until it is ordered again; value that a payee has gathered stands in the books lane
+//! until the payee redeems it. Source: bank.md (payout states); VarietyCash §2.6 (conservation of cash), §3 (aggregation).
 
 use std::fmt;
 
@@ -14,6 +15,8 @@ use florin_shell::house::{ActError, House};
 use florin_store::CommitError;
 use serde::{Deserialize, Serialize};
 
+use crate::lanes::Lanes;
+
 /// What is owed to one participant.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct OwedLine {
@@ -27,19 +30,27 @@ pub struct OwedLine {
     pub ordered: bool,
 }
 
+/// What one payee has gathered: the payee's to redeem, so the operator orders nothing for it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GatheredLine {
+    /// Who.
+    pub party: String,
+    /// How much.
+    pub amount: String,
+}
+
 /// Everything that is owed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct OwedReport {
     /// One line for each participant.
     pub owed: Vec<OwedLine>,
+    /// One line for each payee that has gathered value; it is in none of the lines above.
+    pub gathered: Vec<GatheredLine>,
 }
 
 impl fmt::Display for OwedReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.owed.is_empty() {
-            return write!(f, "nothing is owed");
-        }
-        let lines: Vec<String> = self
+        let mut lines: Vec<String> = self
             .owed
             .iter()
             .map(|o| {
@@ -48,6 +59,10 @@ impl fmt::Display for OwedReport {
                 format!("{}  {}  {to}{done}", o.party, o.amount)
             })
             .collect();
+        if lines.is_empty() {
+            lines.push("nothing is owed".to_owned());
+        }
+        lines.extend(self.gathered.iter().map(|g| format!("{}  {}  gathered", g.party, g.amount)));
         write!(f, "{}", lines.join("\n"))
     }
 }
@@ -57,19 +72,14 @@ impl fmt::Display for OwedReport {
 ///
 /// # Errors
 /// Those of the books.
-pub async fn owed(identity: &House, currency: Currency, pay: bool) -> Result<OwedReport, ActError> {
-    let code = currency.code();
-    let parties: Vec<(PartyId, u64)> = identity
-        .books
-        .view(move |lane| {
-            let owed = lane.balances().filter_map(move |(account, c, balance)| match account {
-                Account::Party(id) if c == code && balance < 0 => Some((id, balance.unsigned_abs())),
-                _ => None,
-            });
-            owed.collect()
-        })
-        .map_err(ActError::Commit)?;
-    let mut report = OwedReport { owed: Vec::with_capacity(parties.len()) };
+pub async fn owed(lanes: &Lanes, currency: Currency, pay: bool) -> Result<OwedReport, ActError> {
+    let identity = &lanes.identity;
+    let parties = debts(identity, currency)?;
+    let gathered = debts(&lanes.books, currency)?.into_iter().map(|(party, minor)| GatheredLine {
+        party: party.to_string(),
+        amount: Amount::new(minor, currency).to_string(),
+    });
+    let mut report = OwedReport { owed: Vec::with_capacity(parties.len()), gathered: gathered.collect() };
     for (party, minor) in parties {
         let amount = Amount::new(minor, currency);
         let needs = Needs {
@@ -86,6 +96,19 @@ pub async fn owed(identity: &House, currency: Currency, pay: bool) -> Result<Owe
         report.owed.push(OwedLine { party, amount, account, ordered });
     }
     Ok(report)
+}
+
+/// What a lane owes to participants, in minor units.
+fn debts(house: &House, currency: Currency) -> Result<Vec<(PartyId, u64)>, ActError> {
+    let code = currency.code();
+    let debts = house.books.view(move |lane| {
+        let owed = lane.balances().filter_map(move |(account, c, balance)| match account {
+            Account::Party(id) if c == code && balance < 0 => Some((id, balance.unsigned_abs())),
+            _ => None,
+        });
+        owed.collect()
+    });
+    debts.map_err(ActError::Commit)
 }
 
 /// Orders it. Ordered twice at once, the second finds nothing owed: the books let nobody be owed less than nothing.

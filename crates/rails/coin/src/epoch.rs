@@ -43,7 +43,13 @@ impl Calendar {
     /// Until when coins of an epoch can be exchanged for new ones; none for without end.
     #[must_use]
     pub fn grace_end(&self, epoch: Epoch) -> Option<Timestamp> {
-        self.grace_ms.map(|grace| self.expiry(epoch).plus_ms(grace))
+        self.exchanged_until(self.expiry(epoch))
+    }
+
+    /// Until when a coin that stops paying at a time, as its tag says, can be exchanged; none for without end.
+    #[must_use]
+    pub fn exchanged_until(&self, expires: Timestamp) -> Option<Timestamp> {
+        self.grace_ms.map(|grace| expires.plus_ms(grace))
     }
 }
 

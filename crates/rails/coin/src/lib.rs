@@ -9,6 +9,7 @@
 pub mod aggregate;
 pub mod aggregate_messages;
 pub mod ask;
+pub mod cash;
 pub mod coin;
 pub mod com;
 mod epoch;

@@ -261,7 +261,7 @@ impl Issuer {
         if number.epoch != coin.epoch || !self.module.verify(coin.epoch, &bytes, &coin.tag.0) {
             return Err(CoinCause::Forged);
         }
-        let until = if grace { self.calendar.grace_end(coin.epoch) } else { Some(coin.expires) };
+        let until = if grace { self.calendar.exchanged_until(coin.expires) } else { Some(coin.expires) };
         if until.is_some_and(|until| now > until) { Err(CoinCause::Expired) } else { Ok(number) }
     }
 }
