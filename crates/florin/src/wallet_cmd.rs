@@ -1,4 +1,5 @@
-//! `florin wallet init|register|enrol|buy|balance|pay|request|redeem|history|receipt|status|limits`.
+//! `florin wallet init|register|enrol|buy|balance|pay|request|redeem|history|receipt|status|limits`; what moves coins
+//! without a payment is in wallet_move_cmd.rs.
 
 use std::fmt::Display;
 use std::io;
@@ -18,6 +19,7 @@ use serde::Serialize;
 use crate::common::{Places, StateArgs, await_listener};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::wallet_move_cmd::{ReceiveArgs, RefreshArgs, SendArgs, receive, refresh, send};
 
 /// What a wallet does.
 #[derive(Subcommand)]
@@ -38,6 +40,12 @@ pub enum WalletCommand {
     Request(RequestArgs),
     /// Turns coins into money on the enrolled account.
     Redeem(RedeemArgs),
+    /// Makes a text of coins for somebody, shows it again, or takes it back.
+    Send(SendArgs),
+    /// Claims the coins of such a text; shows the own card.
+    Receive(ReceiveArgs),
+    /// Exchanges old coins for new ones.
+    Refresh(RefreshArgs),
     /// What has happened.
     History(HistoryArgs),
     /// Shows and checks the receipt of a payment.
@@ -233,6 +241,9 @@ pub async fn run(command: WalletCommand, output: Output) -> Result<ExitCode, Fai
         WalletCommand::Pay(args) => pay(args, output).await,
         WalletCommand::Request(args) => request(args, output).await,
         WalletCommand::Redeem(args) => redeem(args, output).await,
+        WalletCommand::Send(args) => send(args, output).await,
+        WalletCommand::Receive(args) => receive(args, output).await,
+        WalletCommand::Refresh(args) => refresh(args, output).await,
         WalletCommand::History(args) => {
             with(&args.state, output, async |w| Ok((w.history(args.max)?, ExitCode::Done))).await
         }
@@ -288,7 +299,7 @@ fn open(state: &StateArgs, output: Output) -> Result<Wallet, Failure> {
 }
 
 /// Opens the wallet, does one thing, reports it, and closes the wallet whatever came of it.
-async fn with<T: Serialize + Display>(
+pub async fn with<T: Serialize + Display>(
     state: &StateArgs,
     output: Output,
     act: impl AsyncFnOnce(&Wallet) -> Result<(T, ExitCode), Failure>,
@@ -364,7 +375,7 @@ async fn buy(args: BuyArgs, output: Output) -> Result<ExitCode, Failure> {
     .await
 }
 
-fn policy(wallet: &Wallet, max: Option<&str>, yes: bool) -> Result<Policy, Failure> {
+pub fn policy(wallet: &Wallet, max: Option<&str>, yes: bool) -> Result<Policy, Failure> {
     let max = max.map(|text| wallet.amount(text)).transpose()?;
     Ok(Policy { max, yes })
 }

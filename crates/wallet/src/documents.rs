@@ -1,7 +1,7 @@
 //! What the wallet's books hold besides coins: settings, certificate, enrolment, what is open, and what was.
 //! Source: books.md, "The parts of the books" (documents).
 
-use florin_books::{DocumentKey, DocumentKind, ExchangeId, PartyId, Timestamp, TxId};
+use florin_books::{DocumentKey, DocumentKind, ExchangeId, HoldingId, PartyId, Timestamp, TxId};
 use florin_coin::{CoinCause, TidPy};
 use florin_crypto::{ByteArray, Bytes, Digest, cbor};
 use florin_money::{Amount, CoinList, CurrencyCode};
@@ -24,6 +24,9 @@ pub(crate) const SPENT: DocumentKind = DocumentKind(0x0607);
 
 /// Something that has ended and of which nobody has been told yet, by its id in the history.
 pub(crate) const UNTOLD: DocumentKind = DocumentKind(0x0608);
+
+/// Coins that were sent and that nobody is known to have claimed.
+pub(crate) const SENT: DocumentKind = DocumentKind(0x0620);
 
 /// The name of a document of which there is one.
 pub(crate) const fn single(kind: DocumentKind) -> DocumentKey {
@@ -217,6 +220,58 @@ pub(crate) struct WebRequest {
     pub data: Bytes,
 }
 
+/// Coins that were sent: they stay set aside, for the exchange of the same name, until they are taken back.
+///
+/// Shape: `[id, amount, memo, to, since, text, coins, gone, taking]`; `gone` are those found claimed, `taking` once a
+/// take-back has begun.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct OpenSent {
+    #[n(0)]
+    pub id: ByteArray<16>,
+    #[n(1)]
+    pub amount: Amount,
+    #[n(2)]
+    pub memo: String,
+    #[n(3)]
+    pub to: String,
+    #[n(4)]
+    pub since: Timestamp,
+    #[n(5)]
+    pub text: String,
+    #[n(6)]
+    pub coins: Vec<HoldingId>,
+    #[n(7)]
+    pub gone: Vec<LostCoin>,
+    #[n(8)]
+    pub taking: bool,
+}
+
+impl OpenSent {
+    pub(crate) const fn key(&self) -> DocumentKey {
+        DocumentKey::new(SENT, self.id.0)
+    }
+
+    /// What its coins are set aside for.
+    pub(crate) const fn exchange(&self) -> ExchangeId {
+        ExchangeId::new(self.id.0)
+    }
+}
+
+/// Coins of others that are being claimed.
+///
+/// Shape: `[id, memo, coins]`.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct Claim {
+    #[n(0)]
+    pub id: ByteArray<16>,
+    #[n(1)]
+    pub memo: String,
+    #[n(2)]
+    pub coins: florin_coin::CoinSet,
+}
+
 /// What an exchange remembers.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(flat)]
@@ -266,6 +321,12 @@ pub(crate) enum Note {
     /// Something whose answer says nothing more: an acknowledgement, an answer put into a box.
     #[n(10)]
     Deliver,
+    #[n(20)]
+    Refresh,
+    #[n(21)]
+    Claim(#[n(0)] Claim),
+    #[n(22)]
+    TakeBack(#[n(0)] OpenSent),
 }
 
 impl Note {
@@ -283,6 +344,9 @@ impl Note {
             Self::OpenBox(_) => 9,
             Self::Validate { .. } => 10,
             Self::Deliver => 11,
+            Self::Refresh => 20,
+            Self::Claim(_) => 21,
+            Self::TakeBack(_) => 22,
         }
     }
 
@@ -304,6 +368,9 @@ impl Note {
             Self::OpenBox(_) => "the invoice",
             Self::Validate { .. } => "the receipt of coins",
             Self::Deliver => "an acknowledgement",
+            Self::Refresh => "the refresh of coins",
+            Self::Claim(_) => "the receipt of sent coins",
+            Self::TakeBack(_) => "the take-back of sent coins",
         }
     }
 }
@@ -322,6 +389,8 @@ pub(crate) enum Kind {
     Redeemed,
     #[n(4)]
     Changed,
+    #[n(10)]
+    Sent,
 }
 
 /// How something ended.
@@ -343,6 +412,9 @@ pub(crate) enum End {
     /// It was refused, by the bank or by the operator.
     #[n(4)]
     Refused,
+    /// It has not ended: sent, and nobody is known to have claimed it.
+    #[n(10)]
+    Open,
 }
 
 /// A coin that was not taken.

@@ -19,9 +19,9 @@ pub struct HistoryEntry {
     pub id: String,
     /// When, in RFC 3339.
     pub at: String,
-    /// `bought`, `paid`, `received`, `redeemed` or `changed`.
+    /// `bought`, `paid`, `received`, `redeemed`, `changed` or `sent`.
     pub kind: &'static str,
-    /// `done`, `denied`, `amount-mismatch`, `never` or `refused`.
+    /// `done`, `denied`, `amount-mismatch`, `never`, `refused`, or `open` for what was sent and not claimed.
     pub outcome: &'static str,
     /// How much.
     #[serde(serialize_with = "text")]
@@ -53,6 +53,7 @@ impl Kind {
             Self::Received => "received",
             Self::Redeemed => "redeemed",
             Self::Changed => "changed",
+            Self::Sent => "sent",
         }
     }
 
@@ -60,7 +61,7 @@ impl Kind {
     pub(crate) const fn prefix(self) -> &'static str {
         match self {
             Self::Paid | Self::Received => "pay",
-            Self::Bought | Self::Redeemed | Self::Changed => "tx",
+            Self::Bought | Self::Redeemed | Self::Changed | Self::Sent => "tx",
         }
     }
 }
@@ -73,6 +74,7 @@ impl End {
             Self::AmountMismatch => "amount-mismatch",
             Self::Never => "never",
             Self::Refused => "refused",
+            Self::Open => "open",
         }
     }
 }

@@ -179,6 +179,15 @@ pub fn read_exchange(pending: &[u8], answer: &[u8], keys: &KeyList) -> Result<Ex
     })
 }
 
+/// The bad coins of a statement that was kept.
+///
+/// # Errors
+/// `Statement`.
+pub fn read_statement(signed: &[u8], keys: &KeyList) -> Result<Vec<BadCoin>, ReadError> {
+    let said: CoinStatement = statement(signed, keys)?;
+    Ok(said.causes)
+}
+
 /// Whether coins are what Refresh gives for others: worth the same, and of the denominations of the key list.
 fn are_renewed(coins: &[Coin], given: &CoinList, currency: Currency, keys: &KeyList) -> bool {
     let terms = keys.currency(currency).map(|terms| terms.denominations.clone());
