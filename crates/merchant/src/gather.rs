@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use florin_books::{Account, DocumentKey, ExchangeId, Needs, Transition, TxId};
+use florin_books::{Account, ExchangeId, Needs, Transition, TxId};
 use florin_coin::{IssuerKey, aggregate};
 use florin_crypto::{cbor, digest, random};
 use florin_http::Stop;
@@ -255,15 +255,6 @@ impl Desk {
             }
             Delivered::Refused(_) | Delivered::Later { .. } => None,
         }
-    }
-
-    /// What was paid out by a pay-out's id.
-    ///
-    /// # Errors
-    /// Those of the books.
-    pub fn paid_out_by(&self, payout: TxId) -> Result<Option<crate::desk::PaidOut>, ActError> {
-        let key = DocumentKey::new(crate::kinds::PAID_OUT, *payout.bytes());
-        Ok(self.document(key)?.and_then(|bytes| cbor::decode_strict(&bytes).ok()))
     }
 }
 

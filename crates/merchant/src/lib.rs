@@ -18,6 +18,7 @@ mod proxy;
 pub mod purse;
 pub mod rules;
 pub mod settle;
+pub mod settling;
 mod target;
 mod till;
 pub mod x402;

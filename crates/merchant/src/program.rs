@@ -8,7 +8,6 @@ use std::time::Duration;
 use florin_books::{Clock, LaneId, LaneSpec, PartyId};
 use florin_crypto::{KemSecretKey, SigningKey};
 use florin_http::{Client, ClientConfig, Limits, Registry, ServeCounters, Stop, TlsFault, operating_routes};
-use florin_money::Amount;
 use florin_parties::directory::DirectoryError;
 use florin_parties::{IdentityKeys, KeyList, SignedKeyList};
 use florin_shell::description::{self, FetchError};
@@ -30,6 +29,7 @@ use crate::proxy::{Proxy, UpstreamError};
 use crate::purse::all_denominations;
 use crate::rules::{Payable, Rules, RulesError};
 use crate::settle::Settle;
+use crate::settling::{PayoutSettings, aggregate_at, check_enrolment};
 use crate::target::{Outside, is_host};
 use crate::till::{CoinTill, TillSettings, keep_asking};
 
@@ -118,16 +118,6 @@ impl Default for GateConfig {
             operate: None,
         }
     }
-}
-
-/// What is paid out by itself.
-///
-/// Shape: the TOML table `[payout]`.
-#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PayoutSettings {
-    /// Gathered value is redeemed when it is at least this, such as `50.00` or `50.00 FLO`; never by itself without it.
-    pub aggregate_at: Option<String>,
 }
 
 /// Why a gate cannot be made, opened or served.
@@ -380,36 +370,6 @@ pub fn rules_of(config: &GateConfig, payable: &Payable) -> Result<Rules, RulesEr
         None => Rules::parse("", config.price.as_deref(), payable)?,
     };
     Ok(rules.with_settle(config.settle))
-}
-
-/// From how much on gathered value is redeemed by itself.
-///
-/// # Errors
-/// `AggregateAt`.
-pub fn aggregate_at(config: &GateConfig, list: &KeyList) -> Result<Option<Amount>, GateError> {
-    let Some(text) = &config.payout.aggregate_at else { return Ok(None) };
-    let known: Vec<_> = list.currencies.iter().map(|terms| terms.currency).collect();
-    let whole = match known.first().filter(|_| !text.trim().contains(' ')) {
-        Some(currency) => format!("{} {currency}", text.trim()),
-        None => text.trim().to_owned(),
-    };
-    let amount = Amount::parse(&whole, &known).ok().filter(|amount| !amount.is_zero());
-    amount.map(Some).ok_or_else(|| GateError::AggregateAt(text.clone()))
-}
-
-/// A gate that could not settle as its rules say does not begin to take payments.
-fn check_enrolment(desk: &Desk, rules: &Rules) -> Result<(), GateError> {
-    let money = rules.all().find_map(|rule| {
-        let settle = rule.settle.filter(|settle| *settle != Settle::Refresh)?;
-        Some((rule.label(), settle))
-    });
-    let Some((what, settle)) = money else { return Ok(()) };
-    let enrolled = desk.redeemer().map_err(DeskError::Act)?.is_some_and(|redeemer| redeemer.enrolled);
-    if enrolled {
-        Ok(())
-    } else {
-        Err(GateError::EnrolmentNeeded { what: format!("the rule {what}"), settle })
-    }
 }
 
 /// Where it listens.
