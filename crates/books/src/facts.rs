@@ -3,9 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use florin_money::CurrencyCode;
+
+use crate::account::Account;
 use crate::ids::Seq;
 use crate::record::Record;
 use crate::transition::{DocumentKey, Mark, OnceKey};
+
+/// The name of a balance.
+pub type BalanceKey = (Account, CurrencyCode);
 
 /// What to read before deciding.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -41,6 +47,8 @@ pub struct Facts {
     pub marked: Vec<[u8; 16]>,
     /// Earlier records, where a step asked for them by the once keys that they took.
     pub records: HashMap<OnceKey, Arc<Record>>,
+    /// The balances that were asked for, debit positive; not older than `as_of`.
+    pub balances: HashMap<BalanceKey, i64>,
 }
 
 impl Facts {
@@ -48,5 +56,11 @@ impl Facts {
     #[must_use]
     pub fn document(&self, key: &DocumentKey) -> Option<&[u8]> {
         self.documents.get(key).map(|d| &*d.value)
+    }
+
+    /// A balance that was asked for, debit positive.
+    #[must_use]
+    pub fn balance(&self, account: Account, currency: CurrencyCode) -> i64 {
+        self.balances.get(&(account, currency)).copied().unwrap_or(0)
     }
 }

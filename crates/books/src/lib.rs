@@ -18,7 +18,7 @@ mod transition;
 
 pub use account::{Account, Floor, Posting, RegisterId};
 pub use audit::{Audit, AuditReport, Finding};
-pub use facts::{Document, Facts, Needs};
+pub use facts::{BalanceKey, Document, Facts, Needs};
 pub use holding::{Held, Holding, HoldingChange};
 pub use ids::{
     Clock, EffectId, EffectKind, ExchangeId, ExchangeKind, HoldingId, HoldingKind, Id, IdError, IdKind,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use florin_http::Stop;
 use florin_merchant::command::{self, Command as GateRequest};
+use florin_merchant::gather::PayoutFrom;
 use florin_merchant::program::{self, CONFIG_FILE, GateConfig, Place, listen_of};
 use florin_parties::parse_network_id;
 use florin_shell::config;
@@ -100,6 +101,12 @@ pub struct PayoutArgs {
     state: StateArgs,
     /// How much; everything without it.
     amount: Option<String>,
+    /// Only coins of the purse.
+    #[arg(long, conflicts_with = "gathered")]
+    coins: bool,
+    /// Only what is gathered at the operator, in one bank order.
+    #[arg(long)]
+    gathered: bool,
 }
 
 /// Arguments of `enrol`.
@@ -133,7 +140,12 @@ pub async fn run(gate: GateCommand, output: Output) -> Result<ExitCode, Failure>
         GateCommand::Balance(state) => ask(&state, &GateRequest::Balance, output).await,
         GateCommand::History(state) => ask(&state, &GateRequest::History, output).await,
         GateCommand::Payout(args) => {
-            ask(&args.state, &GateRequest::Payout { amount: args.amount }, output).await
+            let from = match (args.coins, args.gathered) {
+                (true, _) => Some(PayoutFrom::Coins),
+                (_, true) => Some(PayoutFrom::Gathered),
+                (false, false) => None,
+            };
+            ask(&args.state, &GateRequest::Payout { amount: args.amount, from }, output).await
         }
         GateCommand::Enrol(args) => {
             let request = match (args.account, args.code) {

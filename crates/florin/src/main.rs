@@ -16,6 +16,7 @@ mod output;
 mod wallet_buy_cmd;
 mod wallet_cmd;
 mod wallet_seed_cmd;
+mod wallet_move_cmd;
 
 use std::process::ExitCode as ProcessCode;
 

@@ -365,8 +365,8 @@ async fn owed_to(args: &OwedArgs, output: Output) -> Result<ExitCode, Failure> {
         Some(report) => report,
         None => {
             let operator = open(&args.state, settings(&args.state, None, toml::Table::new())?.value)?;
-            let report =
-                owed(&operator.lanes.identity, operator.currency, operator.release_above, args.pay).await;
+            let limit = operator.release_above;
+            let report = owed(&operator.lanes, operator.currency, limit, args.pay).await;
             report.map_err(|e| Failure::of(ExitCode::Io, e.to_string()))?
         }
     };

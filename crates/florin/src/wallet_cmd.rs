@@ -1,4 +1,5 @@
-//! `florin wallet init|register|enrol|buy|balance|pay|request|redeem|history|receipt|status|limits|seed|restore`.
+//! `florin wallet init|register|enrol|buy|balance|pay|request|redeem|history|receipt|status|limits|seed|restore`; what
+//! moves coins without a payment is in wallet_move_cmd.rs.
 
 use std::fmt::Display;
 use std::io;
@@ -19,6 +20,7 @@ use crate::common::{Places, StateArgs, await_listener};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::wallet_buy_cmd::{self, BuyArgs};
+use crate::wallet_move_cmd::{ReceiveArgs, RefreshArgs, SendArgs, receive, refresh, send};
 use crate::wallet_seed_cmd;
 
 /// What a wallet does.
@@ -40,6 +42,12 @@ pub enum WalletCommand {
     Request(RequestArgs),
     /// Turns coins into money on the enrolled account.
     Redeem(RedeemArgs),
+    /// Makes a text of coins for somebody, shows it again, or takes it back.
+    Send(SendArgs),
+    /// Claims the coins of such a text; shows the own card.
+    Receive(ReceiveArgs),
+    /// Exchanges old coins for new ones.
+    Refresh(RefreshArgs),
     /// What has happened.
     History(HistoryArgs),
     /// Shows and checks the receipt of a payment.
@@ -226,6 +234,9 @@ pub async fn run(command: WalletCommand, output: Output) -> Result<ExitCode, Fai
         WalletCommand::Pay(args) => pay(args, output).await,
         WalletCommand::Request(args) => request(args, output).await,
         WalletCommand::Redeem(args) => redeem(args, output).await,
+        WalletCommand::Send(args) => send(args, output).await,
+        WalletCommand::Receive(args) => receive(args, output).await,
+        WalletCommand::Refresh(args) => refresh(args, output).await,
         WalletCommand::History(args) => {
             with(&args.state, output, async |w| Ok((w.history(args.max)?, ExitCode::Done))).await
         }
@@ -342,7 +353,7 @@ async fn enrol(args: EnrolArgs, output: Output) -> Result<ExitCode, Failure> {
     .await
 }
 
-fn policy(wallet: &Wallet, max: Option<&str>, yes: bool) -> Result<Policy, Failure> {
+pub fn policy(wallet: &Wallet, max: Option<&str>, yes: bool) -> Result<Policy, Failure> {
     let max = max.map(|text| wallet.amount(text)).transpose()?;
     Ok(Policy { max, yes })
 }

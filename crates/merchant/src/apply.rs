@@ -6,24 +6,28 @@ use std::sync::Arc;
 use florin_books::{Account, Clock, DocumentKey, ExchangeId, Holding, HoldingChange, Transition};
 use florin_coin::messages::Outcome;
 use florin_coin::payee::{self, ACK_PATH, Issuance};
-use florin_coin::{Coin, HeldCoin, HolderChoice, holder};
+use florin_coin::{Coin, HeldCoin, HolderChoice, aggregate, holder};
 use florin_crypto::{Bytes, cbor, digest};
 use florin_http::ProblemView;
 use florin_money::{Amount, Currency};
 use florin_parties::asker;
 use florin_shell::exchange::{Applier, Exchange, NotAuthentic};
+use florin_store::Books;
 use minicbor::{Decode, Encode};
 
 use crate::desk::{PaidOut, Party, Redeemer, single};
 use crate::kinds::{
-    ACKNOWLEDGE, CERTIFICATE, CHANGE, CONFIRM, ENROL, PAID_OUT, REDEEM, REDEEMER, REGISTER, VALIDATION,
+    ACKNOWLEDGE, CERTIFICATE, CHANGE, CONFIRM, ENROL, PAID_OUT, REDEEM, REDEEM_AGGREGATE, REDEEMER, REGISTER,
+    VALIDATION,
 };
 use crate::order::{Denied, Order, OrderState, Paid, Refused};
+use crate::settle::Settle;
 
 /// Applies answers.
 pub(crate) struct GateApplier {
     pub(crate) party: Arc<Party>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) books: Books,
 }
 
 /// What a Change or Redeem remembers: the coins given, in the order of the reserved holdings.
@@ -47,6 +51,7 @@ impl Applier for GateApplier {
                 Ok(())
             }
             CHANGE | REDEEM => self.exchanged(x, answer, t),
+            REDEEM_AGGREGATE => self.redeemed(x, answer, t),
             REGISTER => {
                 let read =
                     asker::read_register(&x.pending, answer, &self.party.list).map_err(|_| NotAuthentic)?;
@@ -89,7 +94,7 @@ impl Applier for GateApplier {
 }
 
 impl GateApplier {
-    /// Issuance1: coins into the purse, the order decided, the acknowledgement begun.
+    /// Issuance1: coins into the purse or value gathered, the order decided, the acknowledgement begun.
     fn issuance(&self, x: &Exchange, answer: &[u8], t: &mut Transition) -> Result<(), NotAuthentic> {
         let list = &self.party.list;
         let issuance = payee::read_issuance1(&x.pending, answer, list).map_err(|_| NotAuthentic)?;
@@ -98,7 +103,16 @@ impl GateApplier {
         x.release(t);
         let state = match issuance.verdict.outcome {
             Outcome::Paid => {
-                self.take(&issuance.coins, order.amount, t)?;
+                match order.settle {
+                    Settle::Refresh => self.take(&issuance.coins, order.amount, t)?,
+                    Settle::Redeem => {
+                        let paid = PaidOut { amount: order.amount, at, payout: issuance.payout };
+                        t.write(DocumentKey::new(PAID_OUT, *x.id.bytes()), cbor::encode(&paid));
+                    }
+                    Settle::Aggregate => {
+                        t.post(Account::Due(self.party.list.operator), Account::World, order.amount);
+                    }
+                }
                 self.acknowledgement(x, &issuance, at).begin(t);
                 let me = &self.party.identity;
                 let receipt = payee::receipt(me, order.payer, &order.com, issuance.verdict.at);
@@ -135,6 +149,23 @@ impl GateApplier {
             note: Vec::new(),
             since: now,
         }
+    }
+
+    /// Gathered value is on its way to the bank: it is due no more.
+    fn redeemed(&self, x: &Exchange, answer: &[u8], t: &mut Transition) -> Result<(), NotAuthentic> {
+        let operator = self.party.list.operator;
+        let news =
+            aggregate::read_redeemed(&x.pending, answer, &self.party.list).map_err(|_| NotAuthentic)?;
+        let (due, code) = (Account::Due(operator), news.amount.currency().code());
+        // Books that were set back may know of less than was there; what they know of is gone all the same.
+        let known = self.books.view(move |lane| lane.balance(due, code)).map_err(|_| NotAuthentic)?;
+        let known = Amount::new(u64::try_from(known).unwrap_or(0), news.amount.currency());
+        let gone = if known.minor() < news.amount.minor() { known } else { news.amount };
+        x.release(t);
+        t.post(Account::World, due, gone);
+        let paid = PaidOut { amount: news.amount, at: self.clock.now(), payout: Some(news.payout) };
+        t.write(DocumentKey::new(PAID_OUT, *news.payout.bytes()), cbor::encode(&paid));
+        Ok(())
     }
 
     /// Coins into the purse, and their value into the books.

@@ -16,6 +16,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::desk::{Desk, DeskError, Redeemer};
+use crate::gather::PayoutFrom;
 use crate::program::{GateConfig, GateError, Place, open};
 
 /// The socket file in the gate's folder.
@@ -37,6 +38,9 @@ pub enum Command {
     Payout {
         /// Such as `12.30 FLO`.
         amount: Option<String>,
+        /// Coins of the purse or gathered value; both without it.
+        #[serde(default)]
+        from: Option<PayoutFrom>,
     },
     /// Ask to be enrolled with a bank account.
     Enrol {
@@ -130,10 +134,18 @@ async fn ask(stream: UnixStream, command: &Command, patience: Duration) -> Resul
 pub async fn carry_out(desk: &Desk, command: &Command, patience: Duration) -> Result<Value, DeskError> {
     match command {
         Command::Balance => {
+            if desk.redeemer()?.is_some_and(|r| r.enrolled)
+                && !desk.compare_gathered(patience.min(LINE_TIME)).await?
+            {
+                tracing::info!("the operator did not say what is gathered; the books say");
+            }
             let balances = desk.balance()?;
-            let all = balances.iter().map(
-                |b| json!({"free": b.free.to_string(), "reserved": b.reserved.to_string(), "coins": b.coins}),
-            );
+            let all = balances.iter().map(|b| {
+                json!({
+                    "free": b.free.to_string(), "reserved": b.reserved.to_string(), "coins": b.coins,
+                    "gathered": b.gathered.to_string(),
+                })
+            });
             let redeemer = desk.redeemer()?.filter(|r| r.enrolled);
             Ok(json!({"balances": all.collect::<Vec<_>>(), "payout_to": redeemer.map(|r| r.account)}))
         }
@@ -144,11 +156,13 @@ pub async fn carry_out(desk: &Desk, command: &Command, patience: Duration) -> Re
             });
             Ok(json!({ "events": all.collect::<Vec<_>>() }))
         }
-        Command::Payout { amount } => {
+        Command::Payout { amount, from } => {
             let known: Vec<_> = desk.party.list.currencies.iter().map(|terms| terms.currency).collect();
             let amount = amount.as_deref().map(|text| Amount::parse(text, &known)).transpose();
-            let amount = desk.payout(amount.map_err(DeskError::Amount)?, patience).await?;
-            Ok(json!({ "paid_out": amount.to_string() }))
+            let paid = desk.payout_from(amount.map_err(DeskError::Amount)?, *from, patience).await?;
+            let text = |amount: Option<Amount>| amount.map(|a| a.to_string());
+            let (coins, gathered) = (text(paid.coins), text(paid.gathered));
+            Ok(json!({ "paid_out": paid.total()?.to_string(), "coins": coins, "gathered": gathered }))
         }
         Command::Enrol { account } => Ok(enrolment(&desk.enrol(account, patience).await?)),
         Command::Confirm { code } => Ok(enrolment(&desk.confirm(code, patience).await?)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use florin_books::{DocumentKey, ExchangeId, Needs, Timestamp, TxId};
 use florin_coin::IssuerKey;
-use florin_coin::payee::{self, refresh};
+use florin_coin::payee;
 use florin_crypto::{Bytes, cbor, digest, random};
 use florin_money::{Amount, Denominations};
 use florin_parties::bank::BankAccount;
@@ -19,6 +19,7 @@ use minicbor::{Decode, Encode};
 use crate::apply::GateApplier;
 use crate::kinds::{CERTIFICATE, CONFIRM, ENROL, REDEEMER, REGISTER, VALIDATION};
 use crate::order::{Order, OrderState};
+use crate::settle::Settle;
 
 /// The gate and the operator that it has pinned.
 pub struct Party {
@@ -157,7 +158,11 @@ pub struct Desk {
 
 impl Desk {
     pub(crate) fn applier(&self) -> GateApplier {
-        GateApplier { party: Arc::clone(&self.party), clock: Arc::clone(&self.house.clock) }
+        GateApplier {
+            party: Arc::clone(&self.party),
+            clock: Arc::clone(&self.house.clock),
+            books: self.house.books.clone(),
+        }
     }
 
     pub(crate) fn draw<const N: usize>(&self) -> [u8; N] {
@@ -267,7 +272,14 @@ impl Desk {
     ) -> Option<Exchange> {
         let now = self.now();
         let issuer = IssuerKey::of(&self.party.list, now)?;
-        let list = self.party.denominations(order.amount.currency())?.split(order.amount).ok()?;
+        let v_desc = match order.settle {
+            Settle::Refresh => {
+                let list = self.party.denominations(order.amount.currency())?.split(order.amount).ok()?;
+                payee::refresh(order.amount, list).ok()?
+            }
+            Settle::Redeem => payee::redeem(order.amount),
+            Settle::Aggregate => payee::aggregate(order.amount),
+        };
         let presented = payee::Presented {
             payer: order.payer,
             tid: order.tid,
@@ -275,7 +287,6 @@ impl Desk {
             deadline,
             enc_c1: enc_c1.clone(),
         };
-        let v_desc = refresh(order.amount, list).ok()?;
         let mut entropy = (self.house.entropy)();
         let me = &self.party.identity;
         let prepared = payee::validation_req(&issuer, me, &presented, v_desc, &mut *entropy).ok()?;

@@ -8,7 +8,7 @@ pub const ORDER: DocumentKind = DocumentKind(0x0501);
 pub const CERTIFICATE: DocumentKind = DocumentKind(0x0502);
 /// [`crate::desk::Redeemer`]; one document.
 pub const REDEEMER: DocumentKind = DocumentKind(0x0503);
-/// [`crate::desk::PaidOut`], by exchange.
+/// [`crate::desk::PaidOut`], by exchange; of gathered value, by pay-out.
 pub const PAID_OUT: DocumentKind = DocumentKind(0x0504);
 
 /// Exchange: registration.
@@ -25,3 +25,5 @@ pub const ACKNOWLEDGE: u16 = 5;
 pub const CHANGE: u16 = 6;
 /// Exchange: Redeem.
 pub const REDEEM: u16 = 7;
+/// Exchange: redemption of gathered value; one at a time.
+pub const REDEEM_AGGREGATE: u16 = 20;

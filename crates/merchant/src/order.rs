@@ -8,10 +8,11 @@ use florin_money::Amount;
 use minicbor::{Decode, Encode};
 
 use crate::kinds::ORDER;
+use crate::settle::Settle;
 
 /// An order, in the gate's books.
 ///
-/// Shape: `[TID_PY, H(payload), H(Com), ID_PA, amount, goods, since, exchange, state]`.
+/// Shape: `[TID_PY, H(payload), H(Com), ID_PA, amount, goods, since, exchange, state, settle]`.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(array)]
 pub struct Order {
@@ -42,6 +43,9 @@ pub struct Order {
     /// How it stands.
     #[n(8)]
     pub state: OrderState,
+    /// What becomes of its coins: the same in every repetition.
+    #[n(9)]
+    pub settle: Settle,
 }
 
 /// How an order stands.
@@ -51,7 +55,7 @@ pub enum OrderState {
     /// The operator has not answered yet.
     #[n(0)]
     Open(#[n(0)] Presented),
-    /// Paid; the coins are in the purse.
+    /// Paid; what it brought is in the books.
     #[n(1)]
     Paid(#[n(0)] Paid),
     /// A recorded no of the operator.

@@ -24,9 +24,12 @@ use tokio::task::JoinHandle;
 use crate::command::Socket;
 use crate::desk::{Desk, DeskError, Member, Party};
 use crate::gate::{Gate, Shop, router};
+use crate::gather::keep_paying_out;
 use crate::proxy::{Proxy, UpstreamError};
 use crate::purse::all_denominations;
 use crate::rules::{Payable, Rules, RulesError};
+use crate::settle::Settle;
+use crate::settling::{PayoutSettings, aggregate_at, check_enrolment};
 use crate::target::{Outside, is_host};
 use crate::till::{CoinTill, TillSettings, keep_asking};
 
@@ -83,6 +86,10 @@ pub struct GateConfig {
     pub replay_window_s: u64,
     /// The largest request body.
     pub body_bytes_max: u64,
+    /// What becomes of the coins of a payment where its rule says nothing: refresh, redeem or aggregate.
+    pub settle: Settle,
+    /// What is paid out by itself.
+    pub payout: PayoutSettings,
     /// Where `/healthz`, `/readyz` and `/metrics` are, apart from the shop; loopback only, nowhere if there is none.
     pub operate: Option<SocketAddr>,
 }
@@ -106,6 +113,8 @@ impl Default for GateConfig {
             patience_s: 10,
             replay_window_s: 600,
             body_bytes_max: 100 * 1024 * 1024,
+            settle: Settle::Refresh,
+            payout: PayoutSettings::default(),
             operate: None,
         }
     }
@@ -155,6 +164,20 @@ pub enum GateError {
     /// Certificates.
     #[error(transparent)]
     Tls(#[from] TlsFault),
+    /// A rule settles by redemption or aggregation, and the gate is not enrolled.
+    #[error(
+        "{what} settles by {}, which takes enrolment for pay-outs; run florin gate enrol --account PAYTO first, or settle by refresh",
+        settle.word()
+    )]
+    EnrolmentNeeded {
+        /// Which rule.
+        what: String,
+        /// How it settles.
+        settle: Settle,
+    },
+    /// Not an amount.
+    #[error("payout.aggregate_at: {0:?} is not an amount of this operator above zero")]
+    AggregateAt(String),
     /// The public URL is not scheme and host.
     #[error("public_url is scheme, host and perhaps port, such as https://shop.example")]
     PublicUrl,
@@ -172,6 +195,8 @@ impl GateError {
             | Self::Rules(_)
             | Self::Upstream(_)
             | Self::Tls(_)
+            | Self::EnrolmentNeeded { .. }
+            | Self::AggregateAt(_)
             | Self::PublicUrl => ExitCode::Configuration,
             Self::Vault(error) => error.exit_code(),
             Self::Home(error) => error.exit_code(),
@@ -270,6 +295,7 @@ pub fn check(dir: &Path, config: &GateConfig) -> Result<String, GateError> {
     let list = SignedKeyList::verify(&bytes, None)?;
     check_public_url(config)?;
     Proxy::new(&config.upstream, Duration::from_secs(config.upstream_timeout_s), config.ca_file.clone())?;
+    aggregate_at(config, &list)?;
     Ok(rules_of(config, &payable_of(&list))?.table())
 }
 
@@ -339,10 +365,11 @@ pub fn payable_of(list: &KeyList) -> Payable {
 /// # Errors
 /// [`RulesError`].
 pub fn rules_of(config: &GateConfig, payable: &Payable) -> Result<Rules, RulesError> {
-    match &config.rules {
-        Some(file) => Rules::read(file, config.price.as_deref(), payable),
-        None => Rules::parse("", config.price.as_deref(), payable),
-    }
+    let rules = match &config.rules {
+        Some(file) => Rules::read(file, config.price.as_deref(), payable)?,
+        None => Rules::parse("", config.price.as_deref(), payable)?,
+    };
+    Ok(rules.with_settle(config.settle))
 }
 
 /// Where it listens.
@@ -377,8 +404,10 @@ pub fn gate_of(desk: &Desk, member: &Member, config: &GateConfig) -> Result<Gate
         replay_window_ms: config.replay_window_s.saturating_mul(1000),
     };
     let header_timeout = Duration::from_secs(config.upstream_timeout_s);
+    let rules = rules_of(config, &payable_of(list))?;
+    check_enrolment(desk, &rules)?;
     Ok(Gate {
-        rules: rules_of(config, &payable_of(list))?,
+        rules,
         till: Arc::new(CoinTill::new(desk.clone(), member.clone(), settings)),
         proxy: Proxy::new(&config.upstream, header_timeout, config.ca_file.clone())?,
         outside: Outside {
@@ -421,6 +450,8 @@ pub async fn serve(
     let counters = ServeCounters::registered(&registry);
     let operating = operate(config, registry, &books, &stop).await?;
     let asking = tokio::spawn(keep_asking(desk.clone(), patience, stop.clone()));
+    let at = aggregate_at(config, &desk.party.list)?;
+    let paying_out = at.map(|at| tokio::spawn(keep_paying_out(desk.clone(), at, patience, stop.clone())));
     let commands = match Socket::bind(dir) {
         Ok(socket) => Some(tokio::spawn(socket.serve(desk.clone(), patience, stop.clone()))),
         Err(error) => {
@@ -431,7 +462,7 @@ pub async fn serve(
     let serving = serve_until(bound, router(gate), limits_of(config), counters, stop.clone());
     let (_, code) = tokio::join!(serving, watch_failure(&books, &stop));
     // They look at `stop` between two sends.
-    for task in [Some(asking), commands, operating].into_iter().flatten() {
+    for task in [Some(asking), paying_out, commands, operating].into_iter().flatten() {
         let _ = task.await;
     }
     // Books that have failed are stopped already, and the code says so.

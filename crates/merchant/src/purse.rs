@@ -26,6 +26,8 @@ pub struct Balance {
     pub reserved: Amount,
     /// How many coins it has in all.
     pub coins: usize,
+    /// What is gathered at the operator.
+    pub gathered: Amount,
 }
 
 /// Something that happened.
@@ -81,7 +83,8 @@ impl Desk {
     pub fn balance(&self) -> Result<Vec<Balance>, ActError> {
         let held = self.held()?;
         let currencies = self.party.list.currencies.iter().map(|terms| terms.currency);
-        Ok(currencies.map(|currency| balance_of(&held, currency)).collect())
+        let row = |currency| Ok(balance_of(&held, currency, self.gathered(currency)?));
+        currencies.map(row).collect()
     }
 
     fn held(&self) -> Result<Vec<Held>, ActError> {
@@ -238,7 +241,7 @@ impl Desk {
         self.ended(x, patience).await
     }
 
-    async fn ended(&self, x: &Exchange, patience: Duration) -> Result<(), DeskError> {
+    pub(crate) async fn ended(&self, x: &Exchange, patience: Duration) -> Result<(), DeskError> {
         match self.run(x, patience).await? {
             Outcome::Answered(_) | Outcome::Settled => Ok(()),
             Outcome::Refused(problem) => Err(refused(&problem)),
@@ -274,14 +277,14 @@ impl Desk {
     }
 }
 
-fn balance_of(held: &[Held], currency: Currency) -> Balance {
+fn balance_of(held: &[Held], currency: Currency, gathered: Amount) -> Balance {
     let mine: Vec<&Held> = held.iter().filter(|h| h.holding.value.currency() == currency).collect();
     let sum = |reserved: bool| {
         let coins = mine.iter().filter(|h| h.reserved_for.is_some() == reserved);
         // The books keep the sum of all holdings within their own numbers, so this cannot overflow.
         Amount::sum(coins.map(|h| h.holding.value), currency).unwrap_or(Amount::zero(currency))
     };
-    Balance { free: sum(false), reserved: sum(true), coins: mine.len() }
+    Balance { free: sum(false), reserved: sum(true), coins: mine.len(), gathered }
 }
 
 fn pick<'a>(free: &'a [Free], places: &[usize]) -> Vec<&'a Free> {

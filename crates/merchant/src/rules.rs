@@ -9,6 +9,7 @@ use florin_money::{Amount, Currency, Denominations};
 use serde::Deserialize;
 
 use crate::path::{CleanPath, without_parameters};
+use crate::settle::Settle;
 
 /// The most rules of a file.
 pub const RULES_MAX: usize = 1000;
@@ -66,6 +67,12 @@ pub enum RulesError {
         /// What stands there.
         method: String,
     },
+    /// What is free is not settled.
+    #[error("rule {rule}: free = true has nothing to settle")]
+    FreeSettle {
+        /// Which.
+        rule: usize,
+    },
     /// A description is too long or has control characters.
     #[error("rule {rule}: a description has at most {DESCRIPTION_MAX} characters, in one line")]
     Description {
@@ -107,6 +114,7 @@ struct RawRule {
     price: Option<String>,
     #[serde(default)]
     free: bool,
+    settle: Option<Settle>,
     description: Option<String>,
 }
 
@@ -155,6 +163,8 @@ pub struct Rule {
     methods: Vec<Method>,
     /// The price; nothing if it is free.
     pub price: Option<Amount>,
+    /// What becomes of the coins; nothing where the settings say so for all.
+    pub settle: Option<Settle>,
     /// What people read.
     pub description: Option<String>,
 }
@@ -204,7 +214,17 @@ impl Rules {
         let rules = numbered.map(|(n, rule)| read_rule(n, rule, payable)).collect::<Result<_, _>>()?;
         let price = default.map(|text| read_price(0, text, payable)).transpose()?;
         let pattern = Pattern { text: "/**".to_owned(), parts: vec![Part::Any] };
-        Ok(Self { rules, otherwise: Rule { pattern, methods: Vec::new(), price, description: None } })
+        let otherwise = Rule { pattern, methods: Vec::new(), price, settle: None, description: None };
+        Ok(Self { rules, otherwise })
+    }
+
+    /// The same, settled so where a rule says nothing else.
+    #[must_use]
+    pub fn with_settle(mut self, default: Settle) -> Self {
+        for rule in self.rules.iter_mut().chain(std::iter::once(&mut self.otherwise)) {
+            rule.settle = rule.price.map(|_| rule.settle.unwrap_or(default));
+        }
+        self
     }
 
     /// Rules from a file.
@@ -233,8 +253,10 @@ impl Rules {
     /// The rules as a table for people.
     #[must_use]
     pub fn table(&self) -> String {
-        let mut out =
-            format!("{:>4}  {:<12} {:<12} {:<32} {}\n", "rule", "price", "methods", "path", "description");
+        let mut out = format!(
+            "{:>4}  {:<12} {:<9} {:<12} {:<32} {}\n",
+            "rule", "price", "settle", "methods", "path", "description"
+        );
         let last = self.rules.len();
         for (i, rule) in self.all().enumerate() {
             let label = rule.label();
@@ -242,9 +264,9 @@ impl Rules {
             let price = rule.price.map_or_else(|| "free".to_owned(), |price| price.to_string());
             let number = if i == last { "else".to_owned() } else { i.saturating_add(1).to_string() };
             let description = rule.description.as_deref().unwrap_or("");
-            out.push_str(
-                format!("{number:>4}  {price:<12} {methods:<12} {path:<32} {description}").trim_end(),
-            );
+            let settle = rule.settle.map_or("", Settle::word);
+            let line = format!("{number:>4}  {price:<12} {settle:<9} {methods:<12} {path:<32} {description}");
+            out.push_str(line.trim_end());
             out.push('\n');
         }
         out
@@ -273,7 +295,10 @@ fn read_rule(rule: usize, raw: RawRule, payable: &Payable) -> Result<Rule, Rules
     if !raw.description.as_ref().is_none_or(fits) {
         return Err(RulesError::Description { rule });
     }
-    Ok(Rule { pattern, methods, price, description: raw.description })
+    if price.is_none() && raw.settle.is_some() {
+        return Err(RulesError::FreeSettle { rule });
+    }
+    Ok(Rule { pattern, methods, price, settle: raw.settle, description: raw.description })
 }
 
 /// A path with `*` for any characters within a segment and `**` for any number of segments.

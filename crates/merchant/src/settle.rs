@@ -4,10 +4,41 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::rules::Rule;
 use crate::x402::{PaymentPayload, SettleResponse};
+
+/// What becomes of the coins of a payment: the three options of V-DESC. Source: VarietyCash §3.2.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize, Encode, Decode)]
+#[serde(rename_all = "lowercase")]
+#[cbor(index_only)]
+pub enum Settle {
+    /// New coins for the purse.
+    #[default]
+    #[n(0)]
+    Refresh,
+    /// Money on the enrolled account, one bank order for each payment.
+    #[n(1)]
+    Redeem,
+    /// Value gathered at the operator, to be redeemed later in one bank order.
+    #[n(2)]
+    Aggregate,
+}
+
+impl Settle {
+    /// The word in the settings.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Refresh => "refresh",
+            Self::Redeem => "redeem",
+            Self::Aggregate => "aggregate",
+        }
+    }
+}
 
 /// A paying request, as far as the payment is concerned.
 #[derive(Clone, Copy, Debug)]

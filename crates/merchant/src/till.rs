@@ -17,7 +17,7 @@ use crate::desk::{Desk, Member};
 use crate::offer::{self, CoinPayload, Presentation};
 use crate::order::{Order, OrderState, Presented};
 use crate::rules::Rule;
-use crate::settle::{Noting, Paying, Served, Settlement, Settling, Till};
+use crate::settle::{Noting, Paying, Served, Settle, Settlement, Settling, Till};
 use crate::x402::{FlorinExtension, SettleResponse};
 use florin_shell::jcs::jcs;
 
@@ -92,7 +92,7 @@ impl CoinTill {
         };
         let order = match self.order(checked.tid)? {
             Some(order) => order,
-            None => match self.begin(&checked).await? {
+            None => match self.begin(&checked, paying.rule.settle.unwrap_or_default()).await? {
                 Ok(order) => order,
                 Err(settlement) => return Ok(settlement),
             },
@@ -109,7 +109,7 @@ impl CoinTill {
     }
 
     /// Persists the order and its ValidationReq in one transition, before the first byte leaves.
-    async fn begin(&self, checked: &Checked) -> Result<Result<Order, Settlement>, ActError> {
+    async fn begin(&self, checked: &Checked, settle: Settle) -> Result<Result<Order, Settlement>, ActError> {
         let now = self.desk.now();
         let Presentation { payer, deadline, enc_c1, .. } = &checked.presentation;
         let latest = now.plus_ms(self.settings.max_timeout_s.saturating_mul(1000)).plus_ms(SKEW_MS);
@@ -126,6 +126,7 @@ impl CoinTill {
             since: now,
             exchange: ExchangeId::NONE,
             state: OrderState::Open(Presented { enc_c1: enc_c1.clone(), deadline: *deadline }),
+            settle,
         };
         let Some(x) = self.desk.validation(&order, *deadline, enc_c1) else {
             tracing::error!("the operator's key list has no key to seal to now");

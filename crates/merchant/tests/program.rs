@@ -216,7 +216,7 @@ async fn commands(place: &Place<'_>, config: &GateConfig, operator: &Operator) {
         (&balance["balances"][0]["free"], &balance["payout_to"]),
         (&"0.37 FLO".into(), &serde_json::Value::Null)
     );
-    let payout = |amount: &str| Command::Payout { amount: Some(amount.to_owned()) };
+    let payout = |amount: &str| Command::Payout { amount: Some(amount.to_owned()), from: None };
     assert_eq!(run(payout("0.10 FLO")).await.unwrap_err().exit_code(), ExitCode::Refused.number());
     run(Command::Enrol { account: world::IBAN.to_owned() }).await.unwrap();
     let enrolled = run(Command::Confirm { code: operator.last_code() }).await.unwrap();

@@ -104,7 +104,7 @@ async fn pay_owed(State(operator): State<Arc<Operator>>) -> Response {
 }
 
 async fn answer_owed(operator: &Operator, pay: bool) -> Response {
-    match owed(&operator.lanes.identity, operator.currency, operator.release_above, pay).await {
+    match owed(&operator.lanes, operator.currency, operator.release_above, pay).await {
         Ok(report) => Json(report).into_response(),
         Err(error) => Problem::fault(&error).into_response(),
     }

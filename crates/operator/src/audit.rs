@@ -140,6 +140,15 @@ const fn title(lane: LaneId) -> &'static str {
     if lane.0 == IDENTITY.0 { "identity" } else { "books" }
 }
 
+/// What a participant is owed in the books lane is what it has gathered; in the identity lane, a pay-out that did not
+/// arrive. The same value never stands in both.
+fn account_title(lane: LaneId, account: &Account) -> String {
+    match account {
+        Account::Party(id) if lane == BOOKS => format!("gathered by {id}"),
+        other => other.title(),
+    }
+}
+
 fn note(report: &mut BooksReport, checked: &AuditReport, lane: LaneId) {
     report.records = report.records.saturating_add(checked.records);
     let lane = title(lane);
@@ -152,7 +161,7 @@ fn accounts(report: &mut BooksReport, lanes: &Lanes) -> Result<(), AuditError> {
         for (account, code, balance) in balances {
             report.accounts.push(AccountLine {
                 lane: title(id).into(),
-                account: account.title(),
+                account: account_title(id, &account),
                 balance: text(balance, code, lanes),
             });
         }

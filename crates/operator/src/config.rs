@@ -31,6 +31,12 @@ pub struct OperatorConfig {
     pub exponent: u8,
     /// Whether nothing here is worth anything.
     pub test: bool,
+    /// How long coins of one epoch are issued.
+    pub epoch_days: u32,
+    /// How long after the end of their epoch coins pay.
+    pub spend_days: u32,
+    /// How long after that they are still exchanged: a number, or `"unlimited"`.
+    pub grace_days: GraceDays,
     /// Its bank.
     pub bank: BankSettings,
     /// What tags the coins.
@@ -81,6 +87,43 @@ impl Unclaimed {
     }
 }
 
+/// How long expired coins are exchanged, in days; none for without end.
+///
+/// Shape: a number, or the text `unlimited`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "GraceText", into = "GraceText")]
+pub struct GraceDays(pub Option<u32>);
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum GraceText {
+    Days(u32),
+    Word(String),
+}
+
+const UNLIMITED: &str = "unlimited";
+
+impl TryFrom<GraceText> for GraceDays {
+    type Error = String;
+
+    fn try_from(text: GraceText) -> Result<Self, String> {
+        match text {
+            GraceText::Days(days) => Ok(Self(Some(days))),
+            GraceText::Word(word) if word == UNLIMITED => Ok(Self(None)),
+            GraceText::Word(word) => match word.parse() {
+                Ok(days) => Ok(Self(Some(days))),
+                Err(_) => Err(format!("grace_days is a number of days or \"{UNLIMITED}\", not {word:?}")),
+            },
+        }
+    }
+}
+
+impl From<GraceDays> for GraceText {
+    fn from(GraceDays(days): GraceDays) -> Self {
+        days.map_or_else(|| Self::Word(UNLIMITED.into()), Self::Days)
+    }
+}
+
 /// The operator's account at its bank.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -116,6 +159,9 @@ impl Default for OperatorConfig {
             currency: Currency::FLO.code().to_string(),
             exponent: Currency::FLO.exponent(),
             test: true,
+            epoch_days: Terms::default().epoch_days,
+            spend_days: Terms::default().spend_days,
+            grace_days: GraceDays(Terms::default().grace_days),
             bank: BankSettings::default(),
             module: ModuleSettings::default(),
             purchase_max_minor: 1_000_000,
@@ -170,7 +216,35 @@ impl OperatorConfig {
     /// Its terms.
     #[must_use]
     pub fn terms(&self) -> Terms {
-        Terms::default()
+        let GraceDays(grace_days) = self.grace_days;
+        // An epoch lasts at least a day.
+        let epoch_days = self.epoch_days.max(1);
+        Terms { epoch_days, spend_days: self.spend_days, grace_days, ..Terms::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_terms_follow_the_settings_and_a_grace_period_may_have_no_end() {
+        let terms = |text: &str| toml::from_str::<OperatorConfig>(text).map(|config| config.terms());
+        assert_eq!(terms("").unwrap(), Terms::default());
+        let own = terms("epoch_days = 7\nspend_days = 14\ngrace_days = 3").unwrap();
+        assert_eq!((own.epoch_days, own.spend_days, own.grace_days), (7, 14, Some(3)));
+        assert_eq!(terms("grace_days = \"unlimited\"").unwrap().grace_days, None);
+        assert_eq!(terms("grace_days = \"12\"").unwrap().grace_days, Some(12));
+        assert_eq!(terms("epoch_days = 0").unwrap().epoch_days, 1);
+        for bad in ["grace_days = \"forever\"", "grace_days = -1", "grace_days = \"\"", "spend_days = 1.5"] {
+            assert!(terms(bad).is_err(), "{bad}");
+        }
+        // What `init` writes is what a start reads.
+        for grace in [None, Some(0), Some(90)] {
+            let config = OperatorConfig { grace_days: GraceDays(grace), ..OperatorConfig::default() };
+            let text = toml::to_string_pretty(&config).unwrap();
+            assert_eq!(toml::from_str::<OperatorConfig>(&text).unwrap(), config);
+        }
     }
 }
 

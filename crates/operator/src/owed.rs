@@ -1,5 +1,6 @@
 //! What the operator owes to participants: a pay-out that the bank rejected or returned, or one without an account to go
-//! to. It stays owed until it is ordered again. Source: bank.md (payout states); VarietyCash §2.6 (conservation of cash).
+//! to, stays owed in the identity lane until it is ordered again; value that a payee has gathered stands in the books lane
+//! until the payee redeems it. Source: bank.md (payout states); VarietyCash §2.6 (conservation of cash), §3 (aggregation).
 
 use std::fmt;
 
@@ -15,6 +16,7 @@ use florin_shell::house::{ActError, House};
 use florin_store::CommitError;
 use serde::{Deserialize, Serialize};
 
+use crate::lanes::Lanes;
 use crate::reconcile::brake::{self, StoppedLine};
 
 /// What is owed to one participant.
@@ -32,11 +34,22 @@ pub struct OwedLine {
     pub waits_for_release: bool,
 }
 
+/// What one payee has gathered: the payee's to redeem, so the operator orders nothing for it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GatheredLine {
+    /// Who.
+    pub party: String,
+    /// How much.
+    pub amount: String,
+}
+
 /// Everything that is owed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct OwedReport {
     /// One line for each participant.
     pub owed: Vec<OwedLine>,
+    /// One line for each payee that has gathered value; it is in none of the lines above.
+    pub gathered: Vec<GatheredLine>,
     /// Why nothing is paid out, if nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<StoppedLine>,
@@ -47,10 +60,7 @@ impl fmt::Display for OwedReport {
         if let Some(stopped) = &self.stopped {
             writeln!(f, "{stopped}")?;
         }
-        if self.owed.is_empty() {
-            return write!(f, "nothing is owed");
-        }
-        let lines: Vec<String> = self
+        let mut lines: Vec<String> = self
             .owed
             .iter()
             .map(|o| {
@@ -60,6 +70,10 @@ impl fmt::Display for OwedReport {
                 format!("{}  {}  {to}{done}{waits}", o.party, o.amount)
             })
             .collect();
+        if lines.is_empty() {
+            lines.push("nothing is owed".to_owned());
+        }
+        lines.extend(self.gathered.iter().map(|g| format!("{}  {}  gathered", g.party, g.amount)));
         write!(f, "{}", lines.join("\n"))
     }
 }
@@ -85,14 +99,21 @@ pub(crate) fn creditors(identity: &House, currency: Currency) -> Result<Vec<(Par
 /// # Errors
 /// Those of the books.
 pub async fn owed(
-    identity: &House,
+    lanes: &Lanes,
     currency: Currency,
     limit: Option<Amount>,
     pay: bool,
 ) -> Result<OwedReport, ActError> {
+    let identity = &lanes.identity;
     let parties = creditors(identity, currency)?;
+    let gathered = creditors(&lanes.books, currency)?;
+    let gathered = gathered.into_iter().map(|(party, amount)| GatheredLine {
+        party: party.to_string(),
+        amount: amount.to_string(),
+    });
     let stopped = brake::stopped(identity)?.map(StoppedLine::of);
-    let mut report = OwedReport { owed: Vec::with_capacity(parties.len()), stopped };
+    let owed = Vec::with_capacity(parties.len());
+    let mut report = OwedReport { owed, gathered: gathered.collect(), stopped };
     for (party, amount) in parties {
         let needs = Needs {
             documents: vec![Enrolment::key_of(party), Participant::key_of(party)],

@@ -10,8 +10,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use florin_coin::issuer::{
-    AcknowledgeStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep, CollectStep,
-    PayeeStatusStep, PayerStatusStep, PaymentStep, RedeemStep, RefundStep, WRequest1Step, WRequest3Step,
+    AcknowledgeStep, AggregateBalanceStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep,
+    CollectStep, PayeeStatusStep, PayerStatusStep, PaymentStep, RedeemAggregateStep, RedeemStep, RefreshStep,
+    RefundStep,
+    WRequest1Step, WRequest3Step,
 };
 use florin_http::metrics::Unit;
 use florin_http::{Problem, read_body, require_type, with_fallbacks};
@@ -44,8 +46,11 @@ pub fn router(operator: &Arc<Operator>) -> Router {
         .merge(step(o, books, PaymentStep(i())))
         .merge(step(o, books, AcknowledgeStep(i())))
         .merge(step(o, books, ChangeStep(i())))
+        .merge(step(o, books, RefreshStep(i())))
         .merge(step(o, books, RedeemStep(i())))
         .merge(step(o, books, RefundStep(i())))
+        .merge(step(o, books, RedeemAggregateStep(i())))
+        .merge(step(o, books, AggregateBalanceStep(i())))
         .merge(step(o, books, PayerStatusStep(i())))
         .merge(step(o, books, PayeeStatusStep(i())))
         .merge(step(o, books, BoxOpenStep(i())))

@@ -21,6 +21,7 @@ pub type KeyId = florin_crypto::Kid;
 pub const KEYS_MAX: usize = 64;
 /// The most currencies of a list.
 pub const CURRENCIES_MAX: usize = 16;
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// The longest name of an operator, in characters.
 pub const OPERATOR_NAME_MAX: usize = 70;
 
@@ -117,7 +118,8 @@ pub struct CurrencyTerms {
 
 /// The numbers that everybody uses with this operator.
 ///
-/// Shape: `[epoch_days, spend_days, grace_days, coins_per_payment_max, exp_hours_max, skew_s]`.
+/// Shape: `[epoch_days, spend_days, grace_days, coins_per_payment_max, exp_hours_max, skew_s]`; `grace_days` is null where
+/// expired coins are exchanged without end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(array)]
 pub struct Terms {
@@ -127,9 +129,9 @@ pub struct Terms {
     /// How long after the epoch's end they pay.
     #[n(1)]
     pub spend_days: u32,
-    /// How long after that they are still exchanged.
+    /// How long after that they are still exchanged; none for without end.
     #[n(2)]
-    pub grace_days: u32,
+    pub grace_days: Option<u32>,
     /// The most coins of a payment.
     #[n(3)]
     pub coins_per_payment_max: u32,
@@ -146,11 +148,19 @@ impl Default for Terms {
         Self {
             epoch_days: 30,
             spend_days: 180,
-            grace_days: 90,
+            grace_days: Some(90),
             coins_per_payment_max: 32,
             exp_hours_max: 24,
             skew_s: 300,
         }
+    }
+}
+
+impl Terms {
+    /// Until when a coin that stops paying at a time can still be exchanged; none for without end.
+    #[must_use]
+    pub fn grace_end(&self, expires: Timestamp) -> Option<Timestamp> {
+        self.grace_days.map(|days| expires.plus_ms(u64::from(days).saturating_mul(DAY_MS)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one flow: open, needs, load, decide, commit, reply. A rail gives these phases as pure functions; the shell runs
 //! them. Source: architecture.md, "The one flow"; books.md, "Deciding".
 
-use florin_books::{Facts, Needs, Record, Rejected, Timestamp, Transition};
+use florin_books::{BalanceKey, Facts, Needs, Record, Rejected, Timestamp, Transition};
 use florin_crypto::Digest;
 use florin_crypto::entropy::Entropy;
 
@@ -64,6 +64,12 @@ pub trait Step: Send + Sync {
     /// document that was written in between is found out when the lane applies the decision.
     fn follows(&self, _opened: &Self::Opened, _facts: &Facts) -> Needs {
         Needs::default()
+    }
+
+    /// Which balances to read. They are read after what [`Step::needs`] names, and others may move them before the commit:
+    /// a transition leans on floors and conditions, not on them.
+    fn balances(&self, _opened: &Self::Opened) -> Vec<BalanceKey> {
+        Vec::new()
     }
 
     /// Decides. The shell fills in the transition's cause and `as_of`.

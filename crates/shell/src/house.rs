@@ -1,9 +1,10 @@
 //! One way through the house: open, needs, load, decide, commit, reply. Rails give the phases, this runs them.
 //! Source: architecture.md, "The one flow"; books.md, "Deciding".
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use florin_books::{Clock, Facts, Needs, OnceKey, Record, Rejected, Seq, Transition};
+use florin_books::{BalanceKey, Clock, Facts, Needs, OnceKey, Record, Rejected, Seq, Transition};
 use florin_crypto::Entropy;
 use florin_rail::common::{
     ASK_STATUS, BAD_REQUEST, FAULT, OUTCOME_OPEN, OVERLOADED, REQUEST_ID_REUSED, STORAGE_FULL,
@@ -53,6 +54,7 @@ impl House {
             if let Some(seq) = taken(&needs.once, &facts) {
                 return self.again(step, &opened, &cause, seq, &facts);
             }
+            facts.balances = self.balances(step.balances(&opened))?;
             self.follow(&step.follows(&opened, &facts), &mut facts).map_err(|e| store_refusal(&e))?;
             let decision = self.decide(|moment| step.decide(&opened, &facts, moment));
             match self.carry_out(decision, &cause, &facts).await? {
@@ -89,6 +91,21 @@ impl House {
             }
         }
         Ok(())
+    }
+
+    /// Durable balances, as the lane has them between two batches.
+    fn balances(&self, asked: Vec<BalanceKey>) -> Result<HashMap<BalanceKey, i64>, Refusal> {
+        if asked.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let read = self
+            .books
+            .view(move |lane| asked.into_iter().map(|(a, c)| ((a, c), lane.balance(a, c))).collect());
+        read.map_err(|e| match e {
+            CommitError::Overloaded => OVERLOADED.after(1),
+            CommitError::Full => STORAGE_FULL.after(60),
+            CommitError::Stopped | CommitError::Rejected(_) => OUTCOME_OPEN.after(2),
+        })
     }
 
     fn decide(&self, f: impl FnOnce(&mut Moment<'_>) -> Decision) -> Decision {

@@ -126,6 +126,12 @@ impl Passphrase {
         &self.0
     }
 
+    /// The bytes, for what a rail seals with a passphrase as a key file is sealed.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     fn from_file(path: &Path) -> Result<Self, PassphraseError> {
         // Room for the longest, its newline, and one byte that shows that there is more; no growth leaves copies behind.
         let room = PASSPHRASE_BYTES_MAX.saturating_add(3);

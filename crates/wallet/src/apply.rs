@@ -111,7 +111,7 @@ impl Applier for Apply<'_> {
             }
             Note::Collect(purchase) => self.collected(x, &purchase, answer, t),
             Note::Refund { .. } => self.refunded(x, answer, t),
-            Note::Change => self.exchanged(x, None, answer, t),
+            Note::Change | Note::Refresh => self.exchanged(x, None, answer, t),
             Note::Redeem { amount: _, account } => self.exchanged(x, Some(&account), answer, t),
             Note::OpenBox(invoice) => {
                 post::read_opened(&x.pending, answer, invoice.deadline).map_err(|_| NotAuthentic)?;
@@ -132,6 +132,8 @@ impl Applier for Apply<'_> {
                 t.remove(x.key());
                 Ok(())
             }
+            Note::Claim(claim) => self.claimed(x, &claim, answer, t),
+            Note::TakeBack(sent) => self.taken_back(x, sent, answer, t),
         }
     }
 
@@ -146,6 +148,11 @@ impl Applier for Apply<'_> {
             Some(Note::Validate { invoice, .. }) => {
                 t.remove(invoice.key());
                 self.note(t, &self.received(&invoice, End::Refused, reason, Proof::default()));
+            }
+            // What was sent may still be claimed, so its coins stay set aside.
+            Some(Note::TakeBack(_)) => {
+                t.remove(x.key());
+                return;
             }
             // `collect` is asked anew where its time ran out; the others leave nothing behind.
             Some(_) | None => {}
@@ -187,7 +194,7 @@ impl Apply<'_> {
         Ok(())
     }
 
-    /// Change and Redeem; `account` is where redeemed money goes.
+    /// Change, Refresh and Redeem; `account` is where redeemed money goes.
     fn exchanged(
         &self,
         x: &Exchange,
@@ -216,7 +223,10 @@ impl Apply<'_> {
         };
         if !news.causes.is_empty() {
             let lost = part_coins(t, self.keys.operator, x, &coins, &news.causes);
-            self.note(t, &Item { end: End::Denied, lost, ..item });
+            // Expired coins stay in the purse: that they were not taken is for the report alone.
+            if !lost.is_empty() || kind == Kind::Redeemed {
+                self.note(t, &Item { end: End::Denied, lost, ..item });
+            }
             return Ok(());
         }
         t.remove(x.key());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use florin_coin::purchase_messages::WDesc;
 use florin_coin::purchaser;
-use florin_coin::{COINS_ISSUED_MAX, HolderChoice};
+use florin_coin::{COINS_ISSUED_MAX, Calendar, HolderChoice};
 use florin_crypto::{ByteArray, cbor};
 use florin_money::Amount;
 use florin_parties::Roles;
@@ -22,7 +22,7 @@ use crate::refund::LIST_FULL;
 use crate::refusal::WalletError;
 use crate::report::{text, utc};
 use crate::wallet::Wallet;
-use florin_books::{DocumentKey, TxId};
+use florin_books::{DocumentKey, Timestamp, TxId};
 
 /// WRequest1 and `collect` last at most so long.
 const EXP_MS: u64 = 23 * 60 * 60 * 1000;
@@ -93,6 +93,10 @@ pub struct BuyReport {
     pub resumed: bool,
     /// Why there are no coins: an ISO 20022 code of the bank.
     pub reason: Option<String>,
+    /// Until when coins that are bought now pay, in RFC 3339.
+    pub pays_until: String,
+    /// Until when they can be refreshed after that; none for without end.
+    pub refreshable_until: Option<String>,
 }
 
 impl BuyReport {
@@ -121,6 +125,10 @@ impl fmt::Display for BuyReport {
                 writeln!(f, "not bought: the bank refused ({reason}); nothing was paid")?;
             }
         }
+        if self.state != BuyState::Refused {
+            let refresh = self.refreshable_until.as_deref().unwrap_or("without end");
+            writeln!(f, "the coins pay until {}, and can be refreshed until {refresh}", self.pays_until)?;
+        }
         match (self.state, self.refund) {
             (BuyState::Refused, _) | (_, None) => {}
             (_, Some("anonymous")) => {
@@ -147,7 +155,7 @@ impl Wallet {
             self.untold(Kind::Bought)?.into_iter().find(|item| item.amount == amount && !options.new);
         if let Some(item) = untold {
             self.settle_deliveries().await?;
-            return Ok(self.bought_before(&item));
+            return self.bought_before(&item);
         }
         let same = |purchase: &OpenPurchase| purchase.amount == amount;
         let open = self.open_purchases()?.into_iter().find(|p| same(p) && !options.new);
@@ -167,6 +175,7 @@ impl Wallet {
         progress.say("waiting for the bank");
         let item = self.collect(&purchase, options.wait).await?;
         self.settle_deliveries().await?;
+        let (expires, refreshable_until) = self.bought_until()?;
         let report = BuyReport {
             state: BuyState::Waiting,
             id: TxId::new(purchase.id.0).to_string(),
@@ -176,10 +185,13 @@ impl Wallet {
             refund: Some(purchase.holder.name()),
             resumed,
             reason: None,
+            pays_until: utc(expires),
+            refreshable_until,
         };
         if let Some(item) = &item {
             self.reporting(item.id.0);
         }
+        self.refresh_by_the_way().await?;
         Ok(match item {
             None => report,
             Some(item) if item.end == End::Done => BuyReport { state: BuyState::Bought, ..report },
@@ -188,9 +200,10 @@ impl Wallet {
     }
 
     /// What has ended without its owner knowing.
-    fn bought_before(&self, item: &Item) -> BuyReport {
+    fn bought_before(&self, item: &Item) -> Result<BuyReport, WalletError> {
         self.reporting(item.id.0);
-        BuyReport {
+        let (expires, refreshable_until) = self.bought_until()?;
+        Ok(BuyReport {
             state: if item.end == End::Done { BuyState::Bought } else { BuyState::Refused },
             id: TxId::new(item.id.0).to_string(),
             amount: item.amount,
@@ -199,7 +212,18 @@ impl Wallet {
             refund: None,
             resumed: true,
             reason: item.reason.clone(),
-        }
+            pays_until: utc(expires),
+            refreshable_until,
+        })
+    }
+
+    /// Until when the latest coins pay, or those that would be issued now, and until when they can be refreshed.
+    fn bought_until(&self) -> Result<(Timestamp, Option<String>), WalletError> {
+        let terms = self.keys().terms;
+        let latest = self.coins()?.last().map(|owned| owned.coin.coin.expires);
+        let calendar = Calendar::of(&terms);
+        let expires = latest.unwrap_or_else(|| calendar.expiry(calendar.epoch_at(self.now())));
+        Ok((expires, terms.grace_end(expires).map(utc)))
     }
 
     pub(crate) fn open_purchases(&self) -> Result<Vec<OpenPurchase>, WalletError> {

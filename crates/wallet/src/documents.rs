@@ -1,7 +1,7 @@
 //! What the wallet's books hold besides coins: settings, certificate, enrolment, what is open, and what was.
 //! Source: books.md, "The parts of the books" (documents).
 
-use florin_books::{DocumentKey, DocumentKind, ExchangeId, PartyId, Timestamp, TxId};
+use florin_books::{DocumentKey, DocumentKind, ExchangeId, HoldingId, PartyId, Timestamp, TxId};
 use florin_coin::{CoinCause, HolderChoice, TidPy};
 use florin_crypto::{ByteArray, Bytes, Digest, cbor};
 use florin_money::{Amount, CoinList, CurrencyCode};
@@ -27,6 +27,8 @@ pub(crate) const UNTOLD: DocumentKind = DocumentKind(0x0608);
 
 /// One document: how many one-time keys for refunds are used.
 pub(crate) const REFUND_KEYS: DocumentKind = DocumentKind(0x0619);
+/// Coins that were sent and that nobody is known to have claimed.
+pub(crate) const SENT: DocumentKind = DocumentKind(0x0620);
 
 /// The name of a document of which there is one.
 pub(crate) const fn single(kind: DocumentKind) -> DocumentKey {
@@ -223,6 +225,58 @@ pub(crate) struct WebRequest {
     pub data: Bytes,
 }
 
+/// Coins that were sent: they stay set aside, for the exchange of the same name, until they are taken back.
+///
+/// Shape: `[id, amount, memo, to, since, text, coins, gone, taking]`; `gone` are those found claimed, `taking` once a
+/// take-back has begun.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct OpenSent {
+    #[n(0)]
+    pub id: ByteArray<16>,
+    #[n(1)]
+    pub amount: Amount,
+    #[n(2)]
+    pub memo: String,
+    #[n(3)]
+    pub to: String,
+    #[n(4)]
+    pub since: Timestamp,
+    #[n(5)]
+    pub text: String,
+    #[n(6)]
+    pub coins: Vec<HoldingId>,
+    #[n(7)]
+    pub gone: Vec<LostCoin>,
+    #[n(8)]
+    pub taking: bool,
+}
+
+impl OpenSent {
+    pub(crate) const fn key(&self) -> DocumentKey {
+        DocumentKey::new(SENT, self.id.0)
+    }
+
+    /// What its coins are set aside for.
+    pub(crate) const fn exchange(&self) -> ExchangeId {
+        ExchangeId::new(self.id.0)
+    }
+}
+
+/// Coins of others that are being claimed.
+///
+/// Shape: `[id, memo, coins]`.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct Claim {
+    #[n(0)]
+    pub id: ByteArray<16>,
+    #[n(1)]
+    pub memo: String,
+    #[n(2)]
+    pub coins: florin_coin::CoinSet,
+}
+
 /// What an exchange remembers.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(flat)]
@@ -273,11 +327,17 @@ pub(crate) enum Note {
     #[n(10)]
     Deliver,
     /// All coins of a holder again, in place of those that are set aside.
-    #[n(20)]
+    #[n(23)]
     Refund {
         #[n(0)]
         holder: HolderChoice,
     },
+    #[n(20)]
+    Refresh,
+    #[n(21)]
+    Claim(#[n(0)] Claim),
+    #[n(22)]
+    TakeBack(#[n(0)] OpenSent),
 }
 
 impl Note {
@@ -295,7 +355,10 @@ impl Note {
             Self::OpenBox(_) => 9,
             Self::Validate { .. } => 10,
             Self::Deliver => 11,
-            Self::Refund { .. } => 20,
+            Self::Refund { .. } => 23,
+            Self::Refresh => 20,
+            Self::Claim(_) => 21,
+            Self::TakeBack(_) => 22,
         }
     }
 
@@ -318,6 +381,9 @@ impl Note {
             Self::Validate { .. } => "the receipt of coins",
             Self::Deliver => "an acknowledgement",
             Self::Refund { .. } => "the refund",
+            Self::Refresh => "the refresh of coins",
+            Self::Claim(_) => "the receipt of sent coins",
+            Self::TakeBack(_) => "the take-back of sent coins",
         }
     }
 }
@@ -338,6 +404,8 @@ pub(crate) enum Kind {
     Changed,
     #[n(20)]
     Refunded,
+    #[n(10)]
+    Sent,
 }
 
 /// How something ended.
@@ -359,6 +427,9 @@ pub(crate) enum End {
     /// It was refused, by the bank or by the operator.
     #[n(4)]
     Refused,
+    /// It has not ended: sent, and nobody is known to have claimed it.
+    #[n(10)]
+    Open,
 }
 
 /// A coin that was not taken.

@@ -19,9 +19,9 @@ pub struct HistoryEntry {
     pub id: String,
     /// When, in RFC 3339.
     pub at: String,
-    /// `bought`, `paid`, `received`, `redeemed`, `changed` or `refunded`.
+    /// `bought`, `paid`, `received`, `redeemed`, `changed`, `refunded` or `sent`.
     pub kind: &'static str,
-    /// `done`, `denied`, `amount-mismatch`, `never` or `refused`.
+    /// `done`, `denied`, `amount-mismatch`, `never`, `refused`, or `open` for what was sent and not claimed.
     pub outcome: &'static str,
     /// How much.
     #[serde(serialize_with = "text")]
@@ -54,6 +54,7 @@ impl Kind {
             Self::Redeemed => "redeemed",
             Self::Changed => "changed",
             Self::Refunded => "refunded",
+            Self::Sent => "sent",
         }
     }
 
@@ -61,7 +62,7 @@ impl Kind {
     pub(crate) const fn prefix(self) -> &'static str {
         match self {
             Self::Paid | Self::Received => "pay",
-            Self::Bought | Self::Redeemed | Self::Changed | Self::Refunded => "tx",
+            Self::Bought | Self::Redeemed | Self::Changed | Self::Refunded | Self::Sent => "tx",
         }
     }
 }
@@ -74,6 +75,7 @@ impl End {
             Self::AmountMismatch => "amount-mismatch",
             Self::Never => "never",
             Self::Refused => "refused",
+            Self::Open => "open",
         }
     }
 }

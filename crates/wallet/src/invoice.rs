@@ -324,6 +324,7 @@ fn ended(own: &OwnInvoice, item: &Item) -> InvoiceReport {
         End::Done => InvoiceState::Paid,
         End::Denied | End::AmountMismatch | End::Refused => InvoiceState::Refused,
         End::Never => InvoiceState::Expired,
+        End::Open => InvoiceState::Waiting,
     };
     let id = (item.id.0 != *own.tid.bytes()).then(|| florin_coin::PayId::new(item.id.0).to_string());
     report(own, state, id)

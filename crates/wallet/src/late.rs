@@ -51,7 +51,7 @@ impl Wallet {
     /// Those of the books.
     pub fn late_coins(&self) -> Result<LateReport, WalletError> {
         let late: Vec<Owned> =
-            self.coins()?.into_iter().filter(|o| !o.reserved && self.is_late(&o.coin.coin)).collect();
+            self.coins()?.into_iter().filter(|o| !o.reserved && self.is_lapsed(o)).collect();
         let mut report = LateReport { late: Vec::new() };
         for terms in &self.keys().currencies {
             let of: Vec<Owned> =

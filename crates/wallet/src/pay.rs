@@ -95,7 +95,7 @@ impl PayReport {
             End::Done => PayOutcome::Paid,
             End::Denied => PayOutcome::Denied,
             End::AmountMismatch => PayOutcome::AmountMismatch,
-            End::Never | End::Refused => PayOutcome::Never,
+            End::Never | End::Refused | End::Open => PayOutcome::Never,
         };
         Self {
             outcome,

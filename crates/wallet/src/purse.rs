@@ -1,10 +1,12 @@
 //! The purse: coins as holdings, what they are worth, which of them pay an amount, and change.
-//! Source: VarietyCash §2.6, §3 (Change, Refresh); books.md (holdings); `florin_money::select`.
+//! Source: VarietyCash §2.6, §3 (Change); books.md (holdings); `florin_money::select`.
 
 use std::fmt;
 
-use florin_books::{Account, Held, Holding, HoldingChange, HoldingId, PartyId, Rejected, Transition, TxId};
-use florin_coin::{BadCoin, COINS_PER_PAYMENT_MAX, Calendar, Coin, CoinSet, HeldCoin, HolderChoice, holder};
+use florin_books::{
+    Account, ExchangeId, Held, Holding, HoldingChange, HoldingId, PartyId, Rejected, Transition, TxId,
+};
+use florin_coin::{BadCoin, COINS_PER_PAYMENT_MAX, Coin, CoinSet, HeldCoin, HolderChoice, holder};
 use florin_money::{Amount, CoinList, Currency, Selection, select};
 use florin_shell::exchange::{self, Exchange};
 use florin_shell::house::ActError;
@@ -14,15 +16,16 @@ use serde::Serialize;
 use crate::documents::{LostCoin, Note};
 use crate::refund::LIST_FULL;
 use crate::refusal::WalletError;
-use crate::report::text;
+use crate::report::{text, utc};
+use crate::send::SentRow;
 use crate::wallet::Wallet;
 
 /// Coins that stop paying within so long are shown as expiring, and are refreshed.
-const EXPIRING_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+pub(crate) const EXPIRING_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 /// How often the wallet changes coins for one payment: each change leaves fewer coins, so that it ends.
 const CHANGES_MAX: usize = 16;
 /// A change lasts at most so long.
-const EXP_MS: u64 = 23 * 60 * 60 * 1000;
+pub(crate) const EXP_MS: u64 = 23 * 60 * 60 * 1000;
 
 /// A coin of the purse.
 #[derive(Clone)]
@@ -30,12 +33,14 @@ pub(crate) struct Owned {
     pub id: HoldingId,
     pub coin: HeldCoin,
     pub reserved: bool,
+    pub reserved_for: Option<ExchangeId>,
 }
 
 impl Owned {
     fn of(held: &Held) -> Option<Self> {
         let coin = HeldCoin::from_bytes(&held.holding.token)?;
-        Some(Self { id: held.holding.id, coin, reserved: held.reserved_for.is_some() })
+        let reserved_for = held.reserved_for;
+        Some(Self { id: held.holding.id, coin, reserved: reserved_for.is_some(), reserved_for })
     }
 }
 
@@ -48,11 +53,24 @@ pub struct BalanceRow {
     /// Coins set aside for what is under way.
     #[serde(serialize_with = "text")]
     pub reserved: Amount,
-    /// Free coins that stop paying within 30 days, or have stopped; `status` exchanges them.
+    /// Coins that were sent and that nobody is known to have claimed.
+    #[serde(serialize_with = "text")]
+    pub sent: Amount,
+    /// Free coins that stop paying within 30 days; they are refreshed by themselves.
     #[serde(serialize_with = "text")]
     pub expiring: Amount,
+    /// Coins that no longer pay and can still be refreshed.
+    #[serde(serialize_with = "text")]
+    pub expired: Amount,
+    /// Coins whose grace period is over: they neither pay nor can be refreshed.
+    #[serde(serialize_with = "text")]
+    pub lapsed: Amount,
     /// How many free coins there are.
     pub coins: usize,
+    /// When the first of the free coins stops paying, in RFC 3339.
+    pub pays_until: Option<String>,
+    /// Until when it can be refreshed then; none without free coins, or without end.
+    pub refreshable_until: Option<String>,
 }
 
 /// What the purse holds.
@@ -60,6 +78,8 @@ pub struct BalanceRow {
 pub struct BalanceReport {
     /// One row for each currency of the operator.
     pub balances: Vec<BalanceRow>,
+    /// What was sent and not claimed as far as this wallet knows: only taking it back finds out.
+    pub sent: Vec<SentRow>,
 }
 
 impl fmt::Display for BalanceReport {
@@ -70,12 +90,29 @@ impl fmt::Display for BalanceReport {
             if !row.reserved.is_zero() {
                 write!(f, ", {} set aside", row.reserved)?;
             }
+            if !row.sent.is_zero() {
+                write!(f, ", {} sent and not claimed", row.sent)?;
+            }
             if !row.expiring.is_zero() {
                 write!(f, ", {} expiring", row.expiring)?;
             }
             writeln!(f)?;
+            if let Some(until) = &row.pays_until {
+                let refresh = row.refreshable_until.as_deref().unwrap_or("without end");
+                writeln!(f, "the first of them pays until {until}, and can be refreshed until {refresh}")?;
+            }
+            if !row.expired.is_zero() {
+                writeln!(f, "{} no longer pays: florin wallet refresh exchanges it", row.expired)?;
+            }
+            if !row.lapsed.is_zero() {
+                writeln!(
+                    f,
+                    "{} is past its grace period: only the operator can say what becomes of it",
+                    row.lapsed
+                )?;
+            }
         }
-        Ok(())
+        self.sent.iter().try_for_each(|row| row.fmt(f))
     }
 }
 
@@ -113,7 +150,8 @@ pub(crate) fn remove_coins(t: &mut Transition, issuer: PartyId, exchange: &Excha
     }
 }
 
-/// Adds to a transition: the exchange is over; the bad coins leave, the good ones are free again. Gives the bad ones.
+/// Adds to a transition: the exchange is over; the bad coins leave, the good and the expired ones are free again. Gives
+/// those that left.
 pub(crate) fn part_coins(
     t: &mut Transition,
     issuer: PartyId,
@@ -125,8 +163,11 @@ pub(crate) fn part_coins(
     let mut lost = Vec::new();
     for (index, owned) in (0u32..).zip(coins) {
         match causes.iter().find(|bad| bad.index == index) {
-            // One that was revoked or has expired stays: it is exchanged.
-            Some(bad) if bad.cause.is_final() => {
+            // One that was revoked or has expired may be worth something yet: it is exchanged, or shown as what it is.
+            Some(bad) if !bad.cause.is_final() => {
+                t.holdings.push(HoldingChange::Release(owned.id, exchange.id));
+            }
+            Some(bad) => {
                 remove_coins(t, issuer, exchange, std::slice::from_ref(owned));
                 lost.push(LostCoin { worth: owned.coin.worth, cause: bad.cause });
             }
@@ -148,9 +189,10 @@ impl Wallet {
     /// # Errors
     /// Those of the books.
     pub fn balance(&self) -> Result<BalanceReport, WalletError> {
-        let soon = self.now().plus_ms(EXPIRING_MS);
-        let all = self.coins()?;
-        let keys = self.keys();
+        let now = self.now();
+        let soon = now.plus_ms(EXPIRING_MS);
+        let (all, sent, keys) = (self.coins()?, self.open_sent()?, self.keys());
+        let is_sent = |o: &Owned| o.reserved_for.is_some_and(|by| sent.iter().any(|s| s.exchange() == by));
         let rows = keys.currencies.iter().map(|terms| {
             let currency = terms.currency;
             let of = |wanted: &dyn Fn(&Owned) -> bool| {
@@ -159,12 +201,24 @@ impl Wallet {
                 let sum = Amount::sum(worth.iter().copied(), currency);
                 sum.map(|sum| (sum, worth.len())).map_err(|_| WalletError::Damaged { what: "coins" })
             };
-            let (free, coins) = of(&|o| !o.reserved)?;
-            let (reserved, _) = of(&|o| o.reserved)?;
-            let (expiring, _) = of(&|o| !o.reserved && o.coin.coin.expires <= soon)?;
-            Ok(BalanceRow { free, reserved, expiring, coins })
+            let pays = |o: &Owned| o.coin.coin.expires > now;
+            let (free, coins) = of(&|o| !o.reserved && pays(o))?;
+            let first = all.iter().find(|o| !o.reserved && pays(o) && o.coin.worth.currency() == currency);
+            let expires = first.map(|o| o.coin.coin.expires);
+            Ok(BalanceRow {
+                free,
+                reserved: of(&|o| o.reserved && !is_sent(o))?.0,
+                sent: of(&is_sent)?.0,
+                expiring: of(&|o| !o.reserved && pays(o) && o.coin.coin.expires <= soon)?.0,
+                expired: of(&|o| !o.reserved && !pays(o) && !self.is_lapsed(o))?.0,
+                lapsed: of(&|o| !o.reserved && self.is_lapsed(o))?.0,
+                coins,
+                pays_until: expires.map(utc),
+                refreshable_until: expires.and_then(|at| keys.terms.grace_end(at)).map(utc),
+            })
         });
-        Ok(BalanceReport { balances: rows.collect::<Result<_, WalletError>>()? })
+        let balances = rows.collect::<Result<_, WalletError>>()?;
+        Ok(BalanceReport { balances, sent: sent.iter().map(SentRow::of).collect() })
     }
 
     /// All coins, those first that stop paying first.
@@ -199,7 +253,7 @@ impl Wallet {
     }
 
     /// How many coins an envelope may hold.
-    fn coins_max(&self) -> usize {
+    pub(crate) fn coins_max(&self) -> usize {
         let terms = usize::try_from(self.keys().terms.coins_per_payment_max).unwrap_or(usize::MAX);
         terms.min(COINS_PER_PAYMENT_MAX)
     }
@@ -212,11 +266,13 @@ impl Wallet {
     ) -> Result<Vec<Owned>, WalletError> {
         let coins_max = self.coins_max().min(coins_max);
         let denominations = self.denominations(amount.currency())?;
+        // Whoever talks to the operator anyway lets no coin expire.
+        self.refresh_by_the_way().await?;
         // One change at a time: a payment beside this one would change the same coins, or wait for theirs.
         let _changing = self.changing.lock().await;
         for _ in 0..CHANGES_MAX {
             // Coins of a change that is under way, by a command before this one or beside it, come first.
-            while let Some(x) = self.open_one(|note| matches!(note, Note::Change))? {
+            while let Some(x) = self.open_one(|note| matches!(note, Note::Change | Note::Refresh))? {
                 match self.settle(&x).await {
                     Ok(_) | Err(WalletError::Refused { .. }) => {}
                     Err(error) => return Err(error),
@@ -281,63 +337,6 @@ impl Wallet {
         let news = answer.and_then(|answer| holder::read_exchange(&x.pending, &answer, &self.keys()).ok());
         if news.is_some_and(|news| !news.causes.is_empty()) {
             return Err(WalletError::CoinsRefused { worth });
-        }
-        Ok(())
-    }
-
-    /// Free coins that soon stop paying, have stopped, or were revoked, and that are still exchanged.
-    fn old_coins(&self) -> Result<Vec<Owned>, WalletError> {
-        let (now, keys) = (self.now(), self.keys());
-        let calendar = Calendar::of(&keys.terms);
-        let issuing = keys.issuing(now).map(|epoch| epoch.expires);
-        // Where coins live so shortly that new ones expire as soon, nothing is gained.
-        let newest = issuing.unwrap_or_else(|| calendar.expiry(calendar.epoch_at(now))).minus_ms(1);
-        let until = now.plus_ms(EXPIRING_MS).min(newest);
-        let mut coins = self.coins()?;
-        coins.retain(|o| {
-            let coin = &o.coin.coin;
-            let epoch = keys.epoch(coin.epoch);
-            let revoked = epoch.is_some_and(|epoch| epoch.revoked.is_some());
-            !o.reserved && (coin.expires <= until || revoked) && !self.is_late(coin)
-        });
-        Ok(coins)
-    }
-
-    /// Whether a coin is not exchanged any more, as far as the key list says.
-    pub(crate) fn is_late(&self, coin: &Coin) -> bool {
-        let keys = self.keys();
-        !keys.epochs.is_empty() && !keys.epoch(coin.epoch).is_some_and(|epoch| epoch.exchanges(self.now()))
-    }
-
-    /// Learns which epochs were revoked, and exchanges their coins. Whether there were any.
-    pub(crate) async fn recoup(&self) -> Result<bool, WalletError> {
-        match self.refresh_keys().await {
-            Ok(()) | Err(WalletError::Unreachable { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        let keys = self.keys();
-        let revoked = |o: &Owned| keys.epoch(o.coin.coin.epoch).is_some_and(|e| e.revoked.is_some());
-        if !self.old_coins()?.iter().any(revoked) {
-            return Ok(false);
-        }
-        self.refresh_expiring().await?;
-        Ok(true)
-    }
-
-    /// Exchanges coins that soon stop paying, have stopped, or were revoked, for new ones of the same values.
-    pub(crate) async fn refresh_expiring(&self) -> Result<(), WalletError> {
-        let old = self.old_coins()?;
-        for terms in &self.keys().currencies {
-            let of: Vec<Owned> =
-                old.iter().filter(|o| o.coin.worth.currency() == terms.currency).cloned().collect();
-            for some in of.chunks(self.coins_max().max(1)) {
-                let values = some.iter().map(|owned| owned.coin.coin.value);
-                let Ok(list) = CoinList::of_values(values) else { continue };
-                match self.change(some, list).await {
-                    Ok(()) | Err(WalletError::CoinsRefused { .. }) => {}
-                    Err(error) => return Err(error),
-                }
-            }
         }
         Ok(())
     }

@@ -118,9 +118,11 @@ impl Wallet {
                 self.redeem_coins(&coins, currency, &account, &mut report).await?;
             }
             RedeemAmount::All(currency) => {
-                // Coins that no longer pay can still be exchanged, and then redeemed.
-                self.refresh_expiring().await?;
-                let free = self.free_coins(currency)?;
+                // The grace period is for redeeming, too.
+                let mut free = self.coins()?;
+                let usable =
+                    |o: &Owned| !o.reserved && o.coin.worth.currency() == currency && !self.is_lapsed(o);
+                free.retain(usable);
                 if free.is_empty() && !report.resumed {
                     let none = Amount::zero(currency);
                     return Err(WalletError::NotEnough { have: none, need: Amount::new(1, currency) });

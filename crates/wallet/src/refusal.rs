@@ -4,6 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use florin_coin::cash::CashError;
 use florin_coin::payer::InvoiceError;
 use florin_coin::web::OfferError;
 use florin_http::{ProblemView, SendError, TlsFault, UrlFault};
@@ -242,6 +243,35 @@ pub enum WalletError {
         /// The status.
         status: u16,
     },
+    /// A text of sent coins that cannot be opened.
+    #[error(transparent)]
+    Cash(CashError),
+    /// The coins were claimed already.
+    #[error("these coins were claimed already{}", if *here { ", by this wallet" } else { "" })]
+    CashClaimed {
+        /// Whether by this wallet.
+        here: bool,
+    },
+    /// This wallet has sent them itself.
+    #[error("this wallet has sent these coins itself: `florin wallet send --take-back {id}` takes them back")]
+    CashOwn {
+        /// By what id.
+        id: String,
+    },
+    /// Some of the coins were claimed or spent before; nothing was taken.
+    #[error("of {of} only {left} is still there; nothing was taken: `--rest` takes what is left")]
+    CashPartlyClaimed {
+        /// What is left.
+        left: Amount,
+        /// Of how much.
+        of: Amount,
+    },
+    /// The grace period of the coins is over.
+    #[error("coins worth {worth} are past their grace period and cannot be exchanged; ask the operator")]
+    Expired {
+        /// What they were worth.
+        worth: Amount,
+    },
     /// There is no such thing in the history.
     #[error("there is nothing with the id {id}")]
     NoSuchId {
@@ -303,6 +333,15 @@ impl WalletError {
             Self::Offer { .. } => "offer-not-valid",
             Self::Redirected { .. } => "redirected",
             Self::Page { .. } => "page-refused",
+            Self::Cash(CashError::Malformed | CashError::BadKey | CashError::TooMuch) => "cash-not-valid",
+            Self::Cash(CashError::OtherOperator) => "cash-of-another-operator",
+            Self::Cash(CashError::PassphraseNeeded) => "cash-passphrase-needed",
+            Self::Cash(CashError::Passphrase) => "cash-passphrase-wrong",
+            Self::Cash(CashError::OtherReceiver) => "cash-for-another",
+            Self::CashClaimed { .. } => "cash-already-claimed",
+            Self::CashOwn { .. } => "cash-of-ones-own",
+            Self::CashPartlyClaimed { .. } => "cash-partly-claimed",
+            Self::Expired { .. } => "coin-expired",
             Self::NoSuchId { .. } => "no-such-id",
             Self::NotProven { .. } => "not-proven",
         }
@@ -339,6 +378,11 @@ impl WalletError {
             | Self::NoOffer { .. }
             | Self::Offer { .. }
             | Self::Redirected { .. }
+            | Self::Cash(_)
+            | Self::CashClaimed { .. }
+            | Self::CashOwn { .. }
+            | Self::CashPartlyClaimed { .. }
+            | Self::Expired { .. }
             | Self::Page { .. } => ExitCode::Refused,
         }
     }

@@ -143,8 +143,12 @@ impl Wallet {
         for invoice in self.open_invoices()? {
             forgive(self.look_for_coins(&invoice).await.map(|_| ()))?;
         }
+        // A take-back that found some coins claimed goes on with the rest.
+        for sent in self.open_sent()?.into_iter().filter(|sent| sent.taking) {
+            forgive(self.take_back(&sent.text_id()).await.map(|_| ()))?;
+        }
         self.settle_deliveries().await?;
-        forgive(self.refresh_expiring().await)
+        self.refresh_by_the_way().await
     }
 
     async fn try_invoice(
@@ -172,11 +176,17 @@ impl Wallet {
                     let hint = "florin wallet redeem again";
                     ("redemption".to_owned(), Some(amount.to_string()), None, hint)
                 }
-                Note::Register
-                | Note::Enrol { .. }
-                | Note::Confirm { .. }
-                | Note::Change
-                | Note::Refund { .. } => (note.title().to_owned(), None, None, "florin wallet status again"),
+                Note::Claim(claim) => {
+                    let hint = "florin wallet status again";
+                    (note.title().to_owned(), Some(claim.coins.total.to_string()), None, hint)
+                }
+                Note::TakeBack(sent) => {
+                    let hint = "florin wallet send --take-back again";
+                    (note.title().to_owned(), Some(sent.amount.to_string()), None, hint)
+                }
+                Note::Register | Note::Enrol { .. } | Note::Confirm { .. } | Note::Change | Note::Refresh | Note::Refund { .. } => {
+                    (note.title().to_owned(), None, None, "florin wallet status again")
+                }
                 // Purchases and invoices are listed below; deliveries are nobody's concern.
                 Note::WRequest3(_)
                 | Note::Collect(_)
@@ -207,7 +217,7 @@ impl Wallet {
 }
 
 /// What is not known yet, or was refused and recorded, does not keep the rest from being settled.
-fn forgive(done: Result<(), WalletError>) -> Result<(), WalletError> {
+pub(crate) fn forgive(done: Result<(), WalletError>) -> Result<(), WalletError> {
     match done {
         Ok(())
         | Err(
@@ -215,7 +225,8 @@ fn forgive(done: Result<(), WalletError>) -> Result<(), WalletError> {
             | WalletError::Refused { .. }
             | WalletError::CoinsRefused { .. }
             | WalletError::Unreachable { .. }
-            | WalletError::NotPayable { .. },
+            | WalletError::NotPayable { .. }
+            | WalletError::NoSuchId { .. },
         ) => Ok(()),
         Err(error) => Err(error),
     }

@@ -18,7 +18,8 @@ use florin_books::{
     Timestamp, Transition,
 };
 use florin_coin::issuer::{
-    AcknowledgeStep, ChangeStep, Issuer, IssuerSecrets, Lanes, PaymentStep, RedeemStep, SoftwareModule,
+    AcknowledgeStep, AggregateBalanceStep, ChangeStep, Issuer, IssuerSecrets, Lanes, PaymentStep,
+    RedeemAggregateStep, RedeemStep, SoftwareModule,
 };
 use florin_coin::web::WebPayment;
 use florin_coin::{Calendar, Coin, CoinSet, IssuerKey, payer};
@@ -165,6 +166,8 @@ impl Operator {
             "/v1/coin/validation-req" => serve(&self.books, PaymentStep(issuer), body).await,
             "/v1/coin/issuance2" => serve(&self.books, AcknowledgeStep(issuer), body).await,
             "/v1/coin/change" => serve(&self.books, ChangeStep(issuer), body).await,
+            "/v1/coin/redeem-aggregate" => serve(&self.books, RedeemAggregateStep(issuer), body).await,
+            "/v1/coin/aggregate-balance" => serve(&self.books, AggregateBalanceStep(issuer), body).await,
             "/v1/coin/redeem" => serve(&self.books, RedeemStep(issuer), body).await,
             other => panic!("nobody serves {other}"),
         };

@@ -20,6 +20,7 @@ const AHEAD_MS: u64 = 2 * DAY_MS;
 pub struct Calendar {
     epoch_ms: u64,
     spend_ms: u64,
+    /// None for without end.
     grace_ms: Option<u64>,
 }
 
@@ -31,7 +32,7 @@ impl Calendar {
         Self {
             epoch_ms: days(terms.epoch_days.max(1)),
             spend_ms: days(terms.spend_days),
-            grace_ms: Some(days(terms.grace_days)),
+            grace_ms: terms.grace_days.map(days),
         }
     }
 
@@ -54,13 +55,16 @@ impl Calendar {
         self.begin(epoch).plus_ms(self.epoch_ms).plus_ms(self.spend_ms)
     }
 
-    /// When coins of an epoch can no longer be exchanged for new ones.
+    /// Until when coins of an epoch can be exchanged for new ones; none for without end.
     #[must_use]
-    pub const fn grace_end(&self, epoch: Epoch) -> Timestamp {
-        match self.grace_ms {
-            Some(ms) => self.expiry(epoch).plus_ms(ms),
-            None => Timestamp(u64::MAX),
-        }
+    pub fn grace_end(&self, epoch: Epoch) -> Option<Timestamp> {
+        self.exchanged_until(self.expiry(epoch))
+    }
+
+    /// Until when a coin that stops paying at a time, as its tag says, can be exchanged; none for without end.
+    #[must_use]
+    pub fn exchanged_until(&self, expires: Timestamp) -> Option<Timestamp> {
+        self.grace_ms.map(|grace| expires.plus_ms(grace))
     }
 
     const fn begin(&self, epoch: Epoch) -> Timestamp {
@@ -213,7 +217,7 @@ impl EpochEntry {
         let exchanged_only = self.revoked.is_some_and(|since| now >= since);
         match purpose {
             Purpose::Pay | Purpose::Change if exchanged_only => Err(CoinCause::Revoked),
-            Purpose::Pay if now > self.expires => Err(CoinCause::Expired),
+            Purpose::Pay | Purpose::Change if now > self.expires => Err(CoinCause::Expired),
             Purpose::Pay | Purpose::Change | Purpose::Refresh | Purpose::Redeem => Ok(()),
         }
     }

@@ -40,6 +40,11 @@ pub const STEP_REFUND: u8 = 15;
 /// A coin of a dropped epoch that was paid by hand, in once keys: its number.
 pub const STEP_HONOUR: u8 = 16;
 
+/// Refresh, in once keys: txid.
+pub const STEP_REFRESH: u8 = 13;
+/// Redemption of what was gathered, in once keys: (payee, txid).
+pub const STEP_REDEEM_AGGREGATE: u8 = 14;
+
 /// A purchase, by its id; identity lane.
 pub const PURCHASE: DocumentKind = DocumentKind(0x0201);
 /// What waits to be collected, by H(claim); books lane.

@@ -6,7 +6,10 @@
 //! (V2), a mandatory payee signature (V3), a sealed verdict for the payer (V4), the `collect` message (V6, V10), and a
 //! post box for payees who are not web servers (ADR 0006).
 
+pub mod aggregate;
+pub mod aggregate_messages;
 pub mod ask;
+pub mod cash;
 mod choice;
 pub mod coin;
 pub mod com;

@@ -1,4 +1,4 @@
-//! The messages of Payment, Change, Redeem and status. Source: VarietyCash §3, §3.2, Figures 6 and 7; repairs V1-V5.
+//! The messages of Payment, Change, Refresh, Redeem and status. Source: VarietyCash §3, §3.2, Figures 6 and 7; repairs V1-V5.
 //! Every message has a test with one element more. No message ends with an optional element: the encoder leaves an absent
 //! one out at the end, and a message has one length. Who checks what in which order: docs/rails/coin.md.
 
@@ -85,6 +85,9 @@ pub enum VOption {
     /// Money on the enrolled account, at once.
     #[n(1)]
     Redeem,
+    /// Value gathered at the issuer, to be redeemed later in one bank order.
+    #[n(2)]
+    Aggregate,
 }
 
 /// H(EncC1): the name of an envelope in verdicts and once keys.
@@ -106,7 +109,7 @@ pub struct VDesc {
     /// What the payee claims to be paid.
     #[n(1)]
     pub amount: Amount,
-    /// The coins wanted; empty for redeem.
+    /// The coins wanted; empty for redeem and aggregate.
     #[n(2)]
     pub list: CoinList,
     /// Who can ask for them again.
@@ -218,7 +221,7 @@ pub struct PayerVerdict {
 /// Issuance1, I to PY: EncC2 = e_K(new coins), sealed under the key exported from ValidationReq (G8).
 ///
 /// Shape: `[verdict COSE_Sign1, payer's part, K_I, pay-out, [coin, ...]]`. Without coins where the verdict is no, or where
-/// the payee wanted money; the pay-out is null without.
+/// the payee wanted money or gathers; the pay-out is null without.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub struct Issuance1 {
@@ -339,7 +342,6 @@ pub struct PayeeStatus {
 }
 
 /// Change, CH to I: coins for other coins of the same total; sealed, unsigned: whoever has the coins has the right.
-/// Refresh of old coins is the same message.
 ///
 /// Shape: `[context, coins, list, holder, txid, exp]`. The holder is whose the new coins are. Nobody signs, so anybody can
 /// be named: it gives him a claim to coins, which is a gift and never a theft.
@@ -366,6 +368,29 @@ pub struct ChangeReq {
     pub exp: Timestamp,
 }
 
+/// Refresh, CH to I: old coins for new ones of the same values; sealed, unsigned, as Change.
+///
+/// Shape: `[context, coins, holder, txid, exp]`.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct RefreshReq {
+    /// From nobody named to ID_I.
+    #[n(0)]
+    pub context: Context,
+    /// The coins given: they pay, or are in their grace period.
+    #[n(1)]
+    pub coins: CoinSet,
+    /// Who can ask for the new ones again.
+    #[n(2)]
+    pub holder: HolderChoice,
+    /// What makes it happen once.
+    #[n(3)]
+    pub txid: TxId,
+    /// Until when.
+    #[n(4)]
+    pub exp: Timestamp,
+}
+
 /// Redeem, RD to I: signed (COSE_Sign1), then sealed.
 ///
 /// Shape: `[context, coins, txid, exp]`. The money goes to RD's enrolled account.
@@ -386,7 +411,7 @@ pub struct RedeemReq {
     pub exp: Timestamp,
 }
 
-/// What the issuer says about coins given for change or redemption, signed (COSE_Sign1).
+/// What the issuer says about coins given for change, refresh or redemption, signed (COSE_Sign1).
 ///
 /// Shape: `[context, txid, [bad coin, ...], at]`. No bad coin means that all were taken.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
@@ -406,7 +431,7 @@ pub struct CoinStatement {
     pub at: Timestamp,
 }
 
-/// The answer to Change and Redeem.
+/// The answer to Change, Refresh and Redeem.
 ///
 /// Shape: `[statement COSE_Sign1, pay-out, [coin, ...]]`; the pay-out is null without.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
@@ -418,7 +443,7 @@ pub struct ExchangeAnswer {
     /// The pay-out, for Redeem.
     #[n(1)]
     pub payout: Option<TxId>,
-    /// New coins, for Change.
+    /// New coins, for Change and Refresh.
     #[n(2)]
     pub coins: Vec<Coin>,
 }

@@ -170,6 +170,12 @@ impl VDesc {
     }
 }
 
+/// V-DESC for value that is gathered at the issuer.
+#[must_use]
+pub fn aggregate(amount: Amount) -> VDesc {
+    VDesc { option: VOption::Aggregate, amount, list: CoinList::default() }
+}
+
 /// What the payee learns from Issuance1.
 #[derive(Clone)]
 pub struct Issuance {
@@ -204,6 +210,7 @@ pub fn read_issuance1(pending: &[u8], answer: &[u8], keys: &KeyList) -> Result<I
     {
         return Err(ReadError::Statement);
     }
+    // What is gathered brings neither coins nor a pay-out: the list is empty.
     let wants_money = kept.v_desc.option == VOption::Redeem;
     let fits = if paid {
         are_wanted(&issuance.coins, &kept.v_desc.list) && issuance.payout.is_some() == wants_money

@@ -28,6 +28,9 @@ pub const NOT_YET: Refusal = Refusal::new("not-yet", Class::NotYet, Blame::Nobod
 pub const PAYMENT_DENIED: Refusal = Refusal::new("payment-denied", Class::Denied, Blame::Payer, false);
 /// The payment's deadline has passed.
 pub const PAYMENT_EXPIRED: Refusal = Refusal::new("payment-expired", Class::Gone, Blame::Payer, false);
+/// The payee has gathered less than it wants to redeem, or nothing.
+pub const NOT_ENOUGH_GATHERED: Refusal =
+    Refusal::new("not-enough-gathered", Class::Denied, Blame::Asker, false);
 /// A box of the post takes one message.
 pub const BOX_FULL: Refusal = Refusal::new("box-full", Class::Conflict, Blame::Asker, false);
 /// There is no such box, or its time is over.

@@ -12,7 +12,8 @@
 mod support;
 
 use florin_books::{PartyId, TxId};
-use florin_coin::messages::{ChangeReq, RedeemReq};
+use florin_coin::aggregate_messages::{AggregateBalanceReq, RedeemAggregateReq};
+use florin_coin::messages::{ChangeReq, RedeemReq, RefreshReq};
 use florin_coin::purchaser;
 use florin_coin::refund_messages::RefundReq;
 use florin_crypto::{KemSecretKey, SeededEntropy, SigningKey, cbor, kem};
@@ -250,6 +251,18 @@ fn g6_requests_expire_and_are_not_made_for_later() {
                 let m: RefundReq = cbor::decode_strict(&r.inside).unwrap();
                 Some(cbor::encode(&RefundReq { exp: at, txid: TxId::new([77; 16]), ..m }))
             }
+            "refresh" => {
+                let m: RefreshReq = cbor::decode_strict(&r.inside).unwrap();
+                Some(cbor::encode(&RefreshReq { exp: at, txid: TxId::new([77; 16]), ..m }))
+            }
+            "redeem-aggregate" => {
+                let m: RedeemAggregateReq = cbor::decode_strict(&r.inside).unwrap();
+                Some(cbor::encode(&RedeemAggregateReq { exp: at, txid: TxId::new([77; 16]), ..m }))
+            }
+            "aggregate-balance" => {
+                let m: AggregateBalanceReq = cbor::decode_strict(&r.inside).unwrap();
+                Some(cbor::encode(&AggregateBalanceReq { exp: at, ..m }))
+            }
             "payee-status" => {
                 let m: florin_coin::messages::PayeeStatus = cbor::decode_strict(&r.inside).unwrap();
                 let com = florin_crypto::Digest([7; 32]);
@@ -274,7 +287,7 @@ fn g6_requests_expire_and_are_not_made_for_later() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 10);
+    assert_eq!(tried, 16);
     // WRequest1 is anonymous: it says nothing but bad-request.
     let key = s.w.key();
     for exp in [past, far] {

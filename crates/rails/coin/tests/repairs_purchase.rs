@@ -242,9 +242,17 @@ fn v9_expiry_and_grace() {
     assert_eq!(issuance.verdict.outcome, Outcome::Denied);
     let news = payer::read_payer_verdict(&deal.paying.pending, &issuance.for_payer, &w.list).unwrap();
     assert_eq!(news.causes[0].cause, CoinCause::Expired);
-    assert_eq!(causes(&mut w, &coins[..1]), [], "refreshed in the grace period");
-    w.now = terms.grace_end(coins[1].epoch).plus_ms(1);
-    assert_eq!(causes(&mut w, &coins[1..]), [(0, CoinCause::Expired)]);
+    assert_eq!(causes(&mut w, &coins[..1]), [(0, CoinCause::Expired)], "change is for coins that pay");
+    let refreshed = |w: &mut World, coins: &[Coin]| {
+        let (key, txid, exp) = (w.key(), TxId::new(w.draw()), w.exp());
+        let asked = holder::refresh(&key, set(coins), txid, exp, &mut w.entropy).unwrap();
+        let answer = w.post(asked.path, &asked.body).unwrap();
+        let news = holder::read_exchange(&asked.pending, &answer, &w.list).unwrap();
+        news.causes.iter().map(|b| (b.index, b.cause)).collect::<Vec<_>>()
+    };
+    assert_eq!(refreshed(&mut w, &coins[..1]), [], "refreshed in the grace period");
+    w.now = terms.grace_end(coins[1].epoch).unwrap().plus_ms(1);
+    assert_eq!(refreshed(&mut w, &coins[1..]), [(0, CoinCause::Expired)]);
     assert_eq!(w.live_worth(), 200);
     w.audit();
 }

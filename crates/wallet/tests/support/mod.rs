@@ -22,7 +22,7 @@ use florin_books::{
 use florin_coin::issuer::{
     AcknowledgeStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep, CollectStep,
     HandOverDue, Issuer, IssuerSecrets, Lanes, PayOut, PayeeStatusStep, PayerStatusStep, PaymentStep,
-    Purchase, RedeemStep, RefundStep, SoftwareModule, WRequest1Step, WRequest3Step, bank_outcome, hand_over, payout,
+    Purchase, RedeemStep, RefreshStep, RefundStep, SoftwareModule, WRequest1Step, WRequest3Step, bank_outcome, hand_over, payout,
 };
 use florin_coin::kinds::{HAND_OVER, PAY_OUT, RAIL_NUMBER, STEP_WREQUEST3};
 use florin_crypto::{KemSecretKey, Secret, SeededEntropy, SigningKey, cbor, digest, random};
@@ -212,6 +212,7 @@ impl World {
             "/v1/coin/collect-ack" => h.serve(&CollectAckStep(i()), body).await,
             "/v1/coin/change" => h.serve(&ChangeStep(i()), body).await,
             "/v1/coin/refund" => h.serve(&RefundStep(i()), body).await,
+            "/v1/coin/refresh" => h.serve(&RefreshStep(i()), body).await,
             "/v1/coin/redeem" => h.serve(&RedeemStep(i()), body).await,
             "/v1/coin/validation-req" => h.serve(&PaymentStep(i()), body).await,
             "/v1/coin/issuance2" => h.serve(&AcknowledgeStep(i()), body).await,

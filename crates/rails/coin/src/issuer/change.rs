@@ -1,5 +1,5 @@
-//! Change, and Refresh of old coins: coins for other coins of the same total. Nobody is named: whoever has the coins has
-//! the right. Source: VarietyCash §3 (Change, Refresh), §2.6 (bearer instruments); V5 (all or nothing).
+//! Change: coins that pay for other coins of the same total. Nobody is named: whoever has the coins has the right.
+//! Source: VarietyCash §3 (Change), §2.6 (bearer instruments); V5 (all or nothing).
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ impl Step for ChangeStep {
         if request.context != Context::new(RAIL, "change", PartyId::NONE, self.0.id()) {
             return Err(BAD_REQUEST);
         }
-        let checked = self.0.check(&request.coins, now, purpose(&request))?;
+        let checked = self.0.check(&request.coins, now, Purpose::Change)?;
         Ok(OpenedChange { request, exporter: sealed.exporter, th: sealed.th, checked })
     }
 
@@ -87,12 +87,6 @@ impl Step for ChangeStep {
         let frame = ReplyFrame::new(RAIL, "change-reply", self.0.id(), PartyId::NONE, o.th);
         Ok(frame.seal(&frame.key(&o.exporter), &answer))
     }
-}
-
-/// Coins of the same values are wanted to renew these; others, by choice.
-fn purpose(request: &ChangeReq) -> Purpose {
-    let same = CoinList::of_values(request.coins.coins.iter().map(|c| c.value));
-    if same.is_ok_and(|same| same == request.list) { Purpose::Refresh } else { Purpose::Change }
 }
 
 impl ChangeStep {

@@ -58,7 +58,8 @@ impl HolderList {
     ) -> Vec<HolderEntry> {
         let bytes = holder.document().and_then(|key| facts.document(&key));
         let mut entries = bytes.and_then(Self::read).map(|list| list.entries).unwrap_or_default();
-        entries.retain(|entry| now <= issuer.calendar.grace_end(entry.epoch));
+        let epochs = issuer.epochs();
+        entries.retain(|entry| epochs.admits(entry.epoch, Purpose::Refresh, now).is_ok());
         entries
     }
 

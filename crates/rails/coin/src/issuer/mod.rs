@@ -1,6 +1,7 @@
 //! The issuer: the role that answers. One file for each process of the paper.
 
 mod acknowledge;
+mod aggregate;
 mod change;
 mod claim_keys;
 mod collect;
@@ -17,6 +18,7 @@ mod purchase;
 mod redeem;
 mod sealed_claim;
 mod refund;
+mod refresh;
 mod status;
 mod trace;
 mod verdict;
@@ -24,6 +26,7 @@ mod wrequest;
 
 pub use acknowledge::AcknowledgeStep;
 pub(crate) use acknowledge::issuance2_mac;
+pub use aggregate::{AggregateBalanceStep, RedeemAggregateStep};
 pub use change::ChangeStep;
 pub use claim_keys::{ClaimKeys, ClaimKeysInMemory, ClaimSlot};
 pub use collect::{CollectAckStep, CollectStep};
@@ -39,6 +42,7 @@ pub use purchase::{HandOver, Purchase, PurchaseState, bank_outcome, hand_over};
 pub use redeem::RedeemStep;
 pub use sealed_claim::{HandOverDue, SealedClaim};
 pub use refund::RefundStep;
+pub use refresh::RefreshStep;
 pub(crate) use status::give_up_mac;
 pub use status::{PayeeStatusStep, PayerStatusStep};
 pub use trace::CoinMove;

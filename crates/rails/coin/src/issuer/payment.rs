@@ -1,5 +1,5 @@
-//! Payment: ValidationReq in, Issuance1 out; with refresh or with immediate redemption.
-//! Source: VarietyCash §3.2 (2)-(3.1), P1-P4; V2-V5.
+//! Payment: ValidationReq in, Issuance1 out; with refresh, with immediate redemption or with aggregation.
+//! Source: VarietyCash §3.2 (2)-(3.1), P1-P4, V-DESC; V2-V5.
 
 use std::sync::Arc;
 
@@ -174,10 +174,17 @@ impl PaymentStep {
                     return Err(WRONG_COIN_COUNT);
                 }
             }
-            VOption::Redeem if !list.is_empty() => return Err(WRONG_DENOMINATIONS),
-            VOption::Redeem if amount.is_zero() => return Err(WRONG_COIN_COUNT),
-            VOption::Redeem if !payee.roles.contains(Roles::REDEEMER) => return Err(NOT_ENROLLED),
-            VOption::Redeem => {}
+            VOption::Redeem | VOption::Aggregate => {
+                if !list.is_empty() {
+                    return Err(WRONG_DENOMINATIONS);
+                }
+                if amount.is_zero() {
+                    return Err(WRONG_COIN_COUNT);
+                }
+                if !payee.roles.contains(Roles::REDEEMER) {
+                    return Err(NOT_ENROLLED);
+                }
+            }
         }
         let coins = o.coins.as_ref().ok_or(PAYMENT_DENIED)?;
         let inside = &coins.inside;
@@ -218,8 +225,11 @@ impl PaymentStep {
             return Decision::Refuse(WRONG_DENOMINATIONS);
         };
         t.creates = creates;
+        let Some(register) = self.0.register(currency) else { return Decision::Refuse(WRONG_CURRENCY) };
+        if m.v_desc.option == VOption::Aggregate {
+            t.post(Account::Register(register.id), Account::Party(m.context.sender), m.v_desc.amount);
+        }
         if let Some(id) = payout {
-            let Some(register) = self.0.register(currency) else { return Decision::Refuse(WRONG_CURRENCY) };
             let pair = Account::Pair(self.0.lanes.identity);
             t.post(Account::Register(register.id), pair, m.v_desc.amount);
             let order = PayOut { id, redeemer: m.context.sender, amount: m.v_desc.amount };

@@ -32,7 +32,7 @@ pub struct OpenedRedeem {
     checked: Checked,
 }
 
-/// What the record of Change and Redeem keeps for its reply.
+/// What the record of Change, Refresh and Redeem keeps for its reply.
 ///
 /// Shape: `[causes, pay-out, signing key id]`.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
@@ -52,7 +52,7 @@ impl StatementSeed {
     }
 }
 
-/// The answer to Change and Redeem, from its record alone.
+/// The answer to Change, Refresh and Redeem, from its record alone.
 pub(super) fn statement_answer(
     issuer: &Issuer,
     txid: TxId,

@@ -15,9 +15,10 @@ use florin_books::{
     PartyId, Record, RegisterId, RegisterSpec, Rejected, Seq, Timestamp, Transition,
 };
 use florin_coin::issuer::{
-    AcknowledgeStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep, CollectStep, HandOver,
-    HandOverDue, Issuer, IssuerSecrets, Lanes, PayOut, PayeeStatusStep, PayerStatusStep, PaymentStep,
-    RedeemStep, RefundStep, SoftwareModule, WRequest1Step, WRequest3Step, hand_over, payout,
+    AcknowledgeStep, AggregateBalanceStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep,
+    CollectStep, HandOver, HandOverDue, Issuer, IssuerSecrets, Lanes, PayOut, PayeeStatusStep, PayerStatusStep,
+    PaymentStep, RedeemAggregateStep, RedeemStep, RefreshStep, RefundStep, SoftwareModule, WRequest1Step, WRequest3Step,
+    hand_over, payout,
 };
 use florin_coin::kinds::{HAND_OVER, PAY_OUT};
 use florin_coin::messages::VDesc;
@@ -252,6 +253,8 @@ impl World {
         let needs = step.needs(&opened);
         for _ in 0..16 {
             let mut facts = self.shelf(lane).facts(&needs);
+            let asked = step.balances(&opened).into_iter();
+            facts.balances = asked.map(|(a, c)| ((a, c), self.shelf(lane).lane.balance(a, c))).collect();
             if let Some(seq) = needs.once.iter().find_map(|k| facts.once.get(k).copied()) {
                 return self.again(lane, step, &opened, &cause, seq, &facts);
             }
@@ -351,6 +354,9 @@ impl World {
             "change" => self.serve(BOOKS, &ChangeStep(i), body),
             "redeem" => self.serve(BOOKS, &RedeemStep(i), body),
             "refund" => self.serve(BOOKS, &RefundStep(i), body),
+            "refresh" => self.serve(BOOKS, &RefreshStep(i), body),
+            "redeem-aggregate" => self.serve(BOOKS, &RedeemAggregateStep(i), body),
+            "aggregate-balance" => self.serve(BOOKS, &AggregateBalanceStep(i), body),
             "box-open" => self.serve(BOOKS, &BoxOpenStep(i), body),
             "box-put" => self.serve(BOOKS, &BoxPutStep(i), body),
             "box-take" => self.serve(BOOKS, &BoxTakeStep(i), body),

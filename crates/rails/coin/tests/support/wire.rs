@@ -2,8 +2,9 @@
 #![allow(dead_code, reason = "each test file uses another part")]
 
 use florin_books::{PartyId, TxId};
+use florin_coin::aggregate_messages::{AggregateBalanceReq, RedeemAggregateReq};
 use florin_coin::issuer::{BoxMessage, BoxOpen, Side, box_id};
-use florin_coin::messages::{ChangeReq, PayeeStatus, RedeemReq, ValidationReq};
+use florin_coin::messages::{ChangeReq, PayeeStatus, RedeemReq, RefreshReq, ValidationReq};
 use florin_coin::purchase_messages::{Collect, WRequest1};
 use florin_coin::purchaser::{self, Collected};
 use florin_coin::refund_messages::RefundReq;
@@ -51,11 +52,14 @@ pub struct Scene {
 pub fn scene(seed: u64) -> Scene {
     let mut w = World::new(seed);
     let me = w.enrolled(Roles::BOTH);
-    let coins = w.buy(&me, &[100, 100, 100, 50, 20, 10]);
+    let coins = w.buy(&me, &[100, 100, 100, 50, 20, 10, 5]);
     let deal = w.deal(&me, &coins[..1]);
     let acked = w.deal(&me, &coins[1..2]);
     let v = w.validate(&me, &acked, &[100]);
     let issuance2 = w.read(&v).issuance2;
+    let gathering = w.deal(&me, &coins[6..]);
+    let asked = w.request(&me, &gathering.presented, payee::aggregate(flo(5)));
+    w.post(asked.path, &asked.body).unwrap();
     let (collectable, order) = w.order_coins(&me, &[5]);
     w.bank(BankNews::Booked(order));
     let (asked, answer) = w.collect(&collectable);
@@ -99,6 +103,9 @@ pub fn scene(seed: u64) -> Scene {
         ("/v1/coin/change", s.change(), Wrap::Sealed),
         ("/v1/coin/redeem", s.redeem(), Wrap::Signed),
         ("/v1/coin/refund", s.refund(), Wrap::Signed),
+        ("/v1/coin/refresh", s.refresh(), Wrap::Sealed),
+        ("/v1/coin/redeem-aggregate", s.redeem_aggregate(), Wrap::Signed),
+        ("/v1/coin/aggregate-balance", s.aggregate_balance(), Wrap::Signed),
         ("/v1/coin/box-open", cbor::encode(&open), Wrap::Signed),
         ("/v1/coin/box-put", leave, Wrap::Plain),
         ("/v1/coin/box-take", take, Wrap::Plain),
@@ -195,6 +202,31 @@ impl Scene {
             txid: TxId::new([7; 16]),
             exp: self.w.exp(),
         })
+    }
+
+    fn refresh(&self) -> Vec<u8> {
+        cbor::encode(&RefreshReq {
+            context: self.context("refresh", PartyId::NONE),
+            coins: set(&self.coins[5..6]),
+            holder: HolderChoice::Nobody,
+            txid: TxId::new([7; 16]),
+            exp: self.w.exp(),
+        })
+    }
+
+    fn redeem_aggregate(&self) -> Vec<u8> {
+        cbor::encode(&RedeemAggregateReq {
+            context: self.context("redeem-aggregate", self.me.id()),
+            currency: florin_money::Currency::FLO,
+            minor: Some(3),
+            txid: TxId::new([8; 16]),
+            exp: self.w.exp(),
+        })
+    }
+
+    fn aggregate_balance(&self) -> Vec<u8> {
+        let context = self.context("aggregate-balance", self.me.id());
+        cbor::encode(&AggregateBalanceReq { context, exp: self.w.exp() })
     }
 
     fn redeem(&self) -> Vec<u8> {
