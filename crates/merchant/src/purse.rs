@@ -138,7 +138,7 @@ impl Desk {
                     let given = pick(&free, &give);
                     match self.change(&given, &exact, &back, currency, patience).await {
                         // None was bad for good: their epoch was revoked, and they are renewed first.
-                        Err(DeskError::BadCoins(0)) => self.renew(&given, currency, patience).await?,
+                        Err(DeskError::BadCoins(0)) => self.refresh(&given, currency, patience).await?,
                         done => done?,
                     }
                 }
@@ -191,7 +191,7 @@ impl Desk {
     }
 
     /// Exchanges coins for new ones of the same values, which is how coins of a revoked epoch are taken.
-    async fn renew(&self, coins: &[&Free], currency: Currency, patience: Duration) -> Result<(), DeskError> {
+    async fn refresh(&self, coins: &[&Free], currency: Currency, patience: Duration) -> Result<(), DeskError> {
         let same = CoinList::of_values(coins.iter().map(|coin| coin.held.coin.value));
         let nothing = CoinList::of_values([]).map_err(|_| DeskError::Answer)?;
         self.change(coins, &same.map_err(|_| DeskError::Answer)?, &nothing, currency, patience).await
