@@ -205,7 +205,8 @@ impl GateApplier {
             t.remove(x.key());
             let mut lost: u64 = 0;
             for (i, (id, value)) in (0_u32..).zip(x.reserved.iter().zip(&given.values)) {
-                if news.causes.iter().any(|bad| bad.index == i) {
+                // One that was revoked or has expired stays: it is exchanged, or redeemed.
+                if news.causes.iter().any(|bad| bad.index == i && bad.cause.is_final()) {
                     t.holdings.push(HoldingChange::Remove(*id, x.id));
                     lost = lost.saturating_add(*value);
                 } else {

@@ -138,7 +138,12 @@ impl Desk {
                     return self.redeem(&pick(&free, &places), target, patience).await;
                 }
                 Selection::Change { give, exact, back } => {
-                    self.change(&pick(&free, &give), &exact, &back, currency, patience).await?;
+                    let given = pick(&free, &give);
+                    match self.change(&given, &exact, &back, currency, patience).await {
+                        // None was bad for good: their epoch was revoked, and they are renewed first.
+                        Err(DeskError::BadCoins(0)) => self.refresh(&given, currency, patience).await?,
+                        done => done?,
+                    }
                 }
                 Selection::Short { .. } => return Err(DeskError::NotEnough { have }),
                 Selection::NotPayable => return Err(DeskError::NotPayable(target)),
@@ -186,6 +191,13 @@ impl Desk {
             Some(paid) => Ok(paid.amount),
             None => Err(DeskError::BadCoins(coins.len().saturating_sub(self.left(coins)?))),
         }
+    }
+
+    /// Exchanges coins for new ones of the same values, which is how coins of a revoked epoch are taken.
+    async fn refresh(&self, coins: &[&Free], currency: Currency, patience: Duration) -> Result<(), DeskError> {
+        let same = CoinList::of_values(coins.iter().map(|coin| coin.held.coin.value));
+        let nothing = CoinList::of_values([]).map_err(|_| DeskError::Answer)?;
+        self.change(coins, &same.map_err(|_| DeskError::Answer)?, &nothing, currency, patience).await
     }
 
     /// Changes coins into `exact` and `back` together.

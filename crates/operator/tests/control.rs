@@ -11,11 +11,13 @@
 
 mod world;
 
-use florin_books::{Account, Clock, Epoch, TxId};
+use florin_books::{Account, Clock, Epoch, OnceKey, PartyId, TxId};
 use florin_coin::holder;
 use florin_coin::issuer::RedeemStep;
 use florin_crypto::random;
-use florin_operator::control::{Action, ORDER_LIFE_MAX_MS, ORDER_PREFIX, SignedOrder};
+use florin_operator::control::{
+    Action, ORDER_LIFE_MAX_MS, ORDER_PREFIX, RAIL_NUMBER, STEP_ORDER, SignedOrder,
+};
 use florin_operator::owed;
 use florin_parties::asker::{prepare_confirm, prepare_enrol};
 use florin_parties::bank::Order;
@@ -67,6 +69,21 @@ async fn twice_at_once_is_once() {
     said.sort_unstable();
     assert_eq!(said, ["done", "order-replayed"]);
     assert_eq!(world.current().0, first.0 + 1);
+}
+
+#[tokio::test]
+async fn an_order_that_a_crash_left_between_the_lanes_is_given_again_and_noted() {
+    let world = World::new(|_| {});
+    let first = world.current();
+    let order = world.signed(Action::Rotate);
+    let txid = order.order_unverified().unwrap().nonce.0;
+    let key = OnceKey { rail: RAIL_NUMBER, step: STEP_ORDER, party: PartyId::NONE, txid };
+    world.operator.rotate_epoch(Some(key)).await.unwrap();
+    let world = world.reopen();
+    assert_eq!((world.current().0, world.operator.executed().unwrap().len()), (first.0 + 1, 0));
+    assert_eq!(try_order(&world, &order).await, "done");
+    assert_eq!((world.current().0, world.operator.executed().unwrap().len()), (first.0 + 1, 1), "not again");
+    assert_eq!(try_order(&world, &order).await, "order-replayed");
 }
 
 #[tokio::test]

@@ -123,7 +123,7 @@ impl Operator {
                 denominations: denominations.values().to_vec(),
             }],
             epochs: Vec::new(),
-        terms: Terms::default(),
+            terms: Terms::default(),
         };
         let signed_list = florin_parties::SignedKeyList::sign(&list, &root).unwrap();
         let keys = Arc::new(OperatorKeys::new(operator, signing, kem));

@@ -11,17 +11,19 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use florin_books::{DenominationId, Epoch, Issued, PartyId, TokenNumber, TxId};
 use florin_coin::issuer::{Side, box_id};
 use florin_coin::messages::{EncC1, Outcome, ValidationReq};
 use florin_coin::refund_messages::RefundReq;
 use florin_coin::{
-    Coin, CoinCause, CoinSet, Com, HolderChoice, PDesc, TidPy, holder, pay_id, payee, payer, purchaser,
-    refund,
+    Calendar, Coin, CoinCause, CoinSet, Com, Epochs, HolderChoice, PDesc, TidPy, holder, pay_id, payee, payer,
+    purchaser, refund,
 };
 use florin_crypto::{ByteArray, Digest, KemSecretKey, SeededEntropy, SigningKey, cbor};
 use florin_parties::bank::BankNews;
-use florin_parties::{KeyUse, Roles, key_id, party_id};
+use florin_parties::{KeyUse, Roles, Terms, key_id, party_id};
 use florin_rail::{Context, hpke_info, transcript};
 use support::by_hand::begin;
 use support::vectors::Vectors;
@@ -290,6 +292,17 @@ fn refusals() {
     hostile_refunds(&mut v, &mut w, &buyer, &shop);
     w.now = coins[1].expires.plus_ms(1);
     deny(&mut v, &mut w, &shop, "an expired coin", "VC 2.4", &coins[1..2], CoinCause::Expired.slug());
+    let table = Epochs::begin(Calendar::of(&Terms::default()), w.now, &[coins[1].epoch]);
+    w.issuer.set_epochs(Arc::new(table.revoke(coins[1].epoch, w.now).unwrap()));
+    deny(
+        &mut v,
+        &mut w,
+        &shop,
+        "a coin of a revoked epoch",
+        "coin.md, Epochs",
+        &coins[1..2],
+        CoinCause::Revoked.slug(),
+    );
     w.audit();
     assert!(v.refusing > v.accepting);
     v.compare("refusals.json");
