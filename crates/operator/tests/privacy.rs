@@ -14,7 +14,7 @@ mod town;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
 use florin_books::{Effect, PartyId, Record, Timestamp, Transition, TxId, seed_digest};
@@ -35,6 +35,7 @@ use florin_shell::clock::SystemClock;
 use florin_shell::entropy::OsEntropy;
 use florin_shell::passphrase::Passphrase;
 use florin_shell::vault::Vault;
+use town::log::{Log, log_everything};
 use town::search::{bytes_of, files, found_in, journal, leaves, shared};
 use town::{Bought, Held, Person, Town, holders, open, worth};
 
@@ -71,32 +72,6 @@ fn kept(bought: &Bought) -> ([u8; 16], [u8; 32], CoinList) {
     let (claim, k, list): (ByteArray<16>, ByteArray<32>, CoinList) =
         cbor::decode_strict(&bought.kept).unwrap();
     (claim.0, k.0, list)
-}
-
-/// The log, written to memory.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-fn log_everything() -> Log {
-    let log = Log::default();
-    let writer = log.clone();
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            "debug,florin_operator=trace,florin_http=trace,florin_shell=trace,florin_store=trace",
-        )
-        .with_writer(move || writer.clone())
-        .init();
-    log
 }
 
 /// A number below `n`.
@@ -357,7 +332,7 @@ fn assert_files_and_log(dir: &Path, log: &Log, truth: &Truth) {
         let bytes = std::fs::read(&file).unwrap();
         assert!(found_in(&secrets, &bytes).is_empty(), "{}", file.display());
     }
-    let log = log.0.lock().unwrap().clone();
+    let log = log.bytes();
     assert!(log.len() > 10_000, "the log was taken down: {} bytes", log.len());
     let purchases = truth.bought.iter().map(|b| b.id.bytes().to_vec());
     let mut forms: Vec<Vec<u8>> =

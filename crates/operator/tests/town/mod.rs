@@ -1,6 +1,7 @@
 //! An operator that really serves on loopback, a bank that says yes at once, and people who buy, pay, change and redeem.
 #![allow(dead_code, reason = "each test file uses another part")]
 
+pub mod log;
 pub mod search;
 
 use std::collections::{BTreeSet, HashMap};
