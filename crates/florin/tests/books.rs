@@ -129,6 +129,20 @@ fn the_books_are_read_the_same_beside_a_running_operator_and_without_it() {
         let said = home.fails(&args, 2);
         assert!(said["error"]["message"].as_str().unwrap().contains(message), "{said}");
     }
+    let url = &town.operator.as_ref().unwrap().url;
+    for (method, page) in [
+        ("GET", "audit"),
+        ("GET", "books"),
+        ("GET", "circulation/epoch"),
+        ("GET", "payouts"),
+        ("POST", "journal"),
+        ("POST", "payouts"),
+    ] {
+        let method = method.parse().unwrap();
+        let (status, body) =
+            asked(method, &format!("{url}/admin/{page}"), "AAAA", &serde_json::json!({"reason": "x"}));
+        assert!(status == 403 && body.contains("not-admin"), "{page}: {status} {body}");
+    }
     // Nobody's name is in it: participants are ids.
     for report in running.values() {
         assert!(!report.contains("Alice"), "{report}");
@@ -203,6 +217,12 @@ fn the_audit_looks_at_the_statement_and_what_differs_stops_pay_outs() {
 
 /// One request to the sandbox bank with the secret of an account.
 fn transfer(url: &str, access: &str, body: &Value) {
+    let (status, said) = asked(axum::http::Method::POST, url, access, body);
+    assert_eq!(status, 200, "{said}");
+}
+
+/// One request with a bearer's secret: status and body.
+fn asked(method: axum::http::Method, url: &str, access: &str, body: &Value) -> (u16, String) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let http = florin_http::Client::new(florin_http::ClientConfig::default()).unwrap();
@@ -210,9 +230,9 @@ fn transfer(url: &str, access: &str, body: &Value) {
         headers.insert("authorization", format!("Bearer {access}").parse().unwrap());
         headers.insert("content-type", "application/json".parse().unwrap());
         let body = serde_json::to_vec(body).unwrap();
-        let answer = http.request(axum::http::Method::POST, url, headers, body.into(), 65_536).await.unwrap();
-        assert!(answer.status.is_success(), "{}", String::from_utf8_lossy(&answer.body));
-    });
+        let answer = http.request(method, url, headers, body.into(), 65_536).await.unwrap();
+        (answer.status.as_u16(), String::from_utf8_lossy(&answer.body).into_owned())
+    })
 }
 
 fn hledger(file: &Path, args: &[&str]) -> std::process::Output {

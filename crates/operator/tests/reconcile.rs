@@ -78,7 +78,7 @@ async fn an_order_that_the_bank_has_booked_twice() {
     let (town, order) = busy().await;
     town.bank.enters(-1_250, Some(order), "transfer");
     let expected = format!("entry 4 of the statement, -12.50 FLO, carries out {order} a second time");
-    assert_eq!(findings(&town).await, [expected.clone()]);
+    assert_eq!(findings(&town).await, std::slice::from_ref(&expected));
     // The same where the first of the two was compared long ago.
     town.bank.says(|s| drop(s.lines.pop()));
     town.operator.reconciler.compare_on().await.unwrap();
@@ -113,8 +113,10 @@ async fn an_entry_that_is_missing() {
     assert!(found[0].ends_with(&format!("-5.00 FLO for {order}, is not on the statement")), "{found:?}");
 }
 
-/// What a forger does to the last page.
-const FORGERIES: &[(fn(&mut Statement), &[&str])] = &[
+/// What a forger does to the page, and what is found.
+type Forgery = (fn(&mut Statement), &'static [&'static str]);
+
+const FORGERIES: &[Forgery] = &[
     (
         |s| s.iban = OTHER.into(),
         &["the statement is of the account \"GB29NWBK60161331926819\", which is not the operator's"],

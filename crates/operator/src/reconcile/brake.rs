@@ -16,6 +16,9 @@ use super::kinds::{BRAKE, Brake, RESUMPTION, Resumption};
 /// A reason has at most so many characters.
 pub const REASON_MAX: usize = 500;
 
+/// So many findings are kept; more are found again when pay-outs go on.
+const FINDINGS_MAX: usize = 256;
+
 fn needs() -> Needs {
     Needs { documents: vec![BRAKE], ..Needs::default() }
 }
@@ -40,7 +43,7 @@ pub async fn stop(identity: &House, findings: &[String]) -> Result<(), ActError>
         let before = facts.document(&BRAKE).and_then(Brake::read);
         let mut brake = before.clone().unwrap_or(Brake { at: moment.now, findings: Vec::new() });
         for finding in findings {
-            if !brake.findings.contains(finding) {
+            if !brake.findings.contains(finding) && brake.findings.len() < FINDINGS_MAX {
                 brake.findings.push(finding.clone());
             }
         }

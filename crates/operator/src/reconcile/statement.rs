@@ -48,7 +48,7 @@ impl Reading {
     /// Takes in a page; whether there is more to ask for.
     pub fn absorb(&mut self, page: &Statement) -> bool {
         if page.iban != self.account {
-            self.findings.push(Finding::WrongAccount { found: page.iban.clone() });
+            self.findings.push(Finding::WrongAccount { found: shown(&page.iban) });
             return false;
         }
         let since = self.number;
@@ -131,7 +131,11 @@ impl Reading {
 
     /// Another currency looks like this as well.
     fn unreadable(&mut self, number: u64, text: &str) {
-        let text: String = text.chars().filter(|c| !c.is_control()).take(60).collect();
-        self.findings.push(Finding::Unreadable { number, text, currency: self.currency });
+        self.findings.push(Finding::Unreadable { number, text: shown(text), currency: self.currency });
     }
+}
+
+/// What a bank has written, fit to be kept and shown.
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(60).collect()
 }
