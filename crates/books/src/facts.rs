@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::ids::Seq;
+use crate::token::TokenNumber;
 use crate::transition::{DocumentKey, Mark, OnceKey};
 
 /// What to read before deciding.
@@ -16,6 +17,9 @@ pub struct Needs {
     pub once: Vec<OnceKey>,
     /// Marks to look up; `until` does not matter.
     pub marks: Vec<Mark>,
+    /// Tokens of which to say whether they are dead. Only who changes nothing needs this: a transition that consumes a
+    /// token is tried by the lane itself.
+    pub tokens: Vec<TokenNumber>,
 }
 
 /// A document as it was read.
@@ -38,6 +42,8 @@ pub struct Facts {
     pub once: HashMap<OnceKey, Seq>,
     /// Which of the marks asked for are set.
     pub marked: Vec<[u8; 16]>,
+    /// Which of the tokens asked for are not live: spent, or never issued.
+    pub dead: Vec<TokenNumber>,
 }
 
 impl Facts {

@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use florin_coin::issuer::{
-    AcknowledgeStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep, CollectStep,
-    PayeeStatusStep, PayerStatusStep, PaymentStep, RedeemStep, WRequest1Step, WRequest3Step,
+    AcknowledgeStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CheckStep, CollectAckStep,
+    CollectStep, PayeeStatusStep, PayerStatusStep, PaymentStep, RedeemStep, WRequest1Step, WRequest3Step,
 };
 use florin_http::metrics::Unit;
 use florin_http::{Problem, read_body, require_type, with_fallbacks};
@@ -42,6 +42,7 @@ pub fn router(operator: &Arc<Operator>) -> Router {
         .merge(step(o, books, CollectStep(i())))
         .merge(step(o, books, CollectAckStep(i())))
         .merge(step(o, books, PaymentStep(i())))
+        .merge(step(o, books, CheckStep::new(i())))
         .merge(step(o, books, AcknowledgeStep(i())))
         .merge(step(o, books, ChangeStep(i())))
         .merge(step(o, books, RedeemStep(i())))

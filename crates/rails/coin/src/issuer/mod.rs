@@ -2,6 +2,7 @@
 
 mod acknowledge;
 mod change;
+mod check;
 mod collect;
 mod frame;
 mod keys;
@@ -17,6 +18,7 @@ mod wrequest;
 pub use acknowledge::AcknowledgeStep;
 pub(crate) use acknowledge::issuance2_mac;
 pub use change::ChangeStep;
+pub use check::CheckStep;
 pub use collect::{CollectAckStep, CollectStep};
 pub use keys::{CoinModule, Issuer, IssuerSecrets, Lanes, SoftwareModule};
 pub use payment::PaymentStep;

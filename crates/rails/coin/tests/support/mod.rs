@@ -15,9 +15,9 @@ use florin_books::{
     PartyId, Record, RegisterId, RegisterSpec, Rejected, Seq, Timestamp, Transition,
 };
 use florin_coin::issuer::{
-    AcknowledgeStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep, CollectStep, HandOver,
-    Issuer, IssuerSecrets, Lanes, PayOut, PayeeStatusStep, PayerStatusStep, PaymentStep, RedeemStep,
-    SoftwareModule, WRequest1Step, WRequest3Step, hand_over, payout,
+    AcknowledgeStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CheckStep, CollectAckStep,
+    CollectStep, HandOver, Issuer, IssuerSecrets, Lanes, PayOut, PayeeStatusStep, PayerStatusStep,
+    PaymentStep, RedeemStep, SoftwareModule, WRequest1Step, WRequest3Step, hand_over, payout,
 };
 use florin_coin::kinds::{HAND_OVER, PAY_OUT};
 use florin_coin::messages::VDesc;
@@ -65,6 +65,7 @@ impl Shelf {
             documents: needs.documents.iter().filter_map(read).collect(),
             once: needs.once.iter().filter_map(seen).collect(),
             marked: Vec::new(),
+            dead: needs.tokens.iter().filter(|n| !self.lane.live().is_live(n)).copied().collect(),
         }
     }
 
@@ -333,6 +334,7 @@ impl World {
             "collect" => self.serve(BOOKS, &CollectStep(i), body),
             "collect-ack" => self.serve(BOOKS, &CollectAckStep(i), body),
             "validation-req" => self.serve(BOOKS, &PaymentStep(i), body),
+            "check" => self.serve(BOOKS, &CheckStep::new(i), body),
             "issuance2" => self.serve(BOOKS, &AcknowledgeStep(i), body),
             "payer-status" => self.serve(BOOKS, &PayerStatusStep(i), body),
             "payee-status" => self.serve(BOOKS, &PayeeStatusStep(i), body),
