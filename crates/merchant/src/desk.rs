@@ -112,6 +112,9 @@ pub enum DeskError {
     /// Not an amount of the operator's currencies.
     #[error(transparent)]
     Amount(florin_money::ParseAmountError),
+    /// Not a price.
+    #[error("{0:?} is not a price of this operator: {1}")]
+    Price(String, crate::rules::PriceFault),
     /// The operator has no key to seal to now.
     #[error("the operator has no key to seal to now")]
     NoKey,

@@ -23,10 +23,12 @@ use tokio::task::JoinHandle;
 
 use crate::command::Socket;
 use crate::desk::{Desk, DeskError, Member, Party};
+use crate::facilitator::{self, Facilitator, TokenError};
 use crate::gate::{Gate, Shop, router};
+use crate::hold::HoldSettings;
 use crate::proxy::{Proxy, UpstreamError};
 use crate::purse::all_denominations;
-use crate::rules::{Payable, Rules, RulesError};
+use crate::rules::{Flow, Payable, Rules, RulesError};
 use crate::target::{Outside, is_host};
 use crate::till::{CoinTill, TillSettings, keep_asking};
 
@@ -67,6 +69,10 @@ pub struct GateConfig {
     pub price: Option<String>,
     /// The rules file.
     pub rules: Option<PathBuf>,
+    /// What comes first where a rule does not say: the money (`upfront`) or the service (`authorization`).
+    pub flow: Flow,
+    /// The largest answer of the service that is held back until it is paid.
+    pub hold_bytes_max: usize,
     /// Scheme and host that payers see; by default what each request says.
     pub public_url: Option<String>,
     /// The shop's name; by default the name it registered.
@@ -98,6 +104,8 @@ impl Default for GateConfig {
             upstream: "http://127.0.0.1:8000".to_owned(),
             price: None,
             rules: None,
+            flow: Flow::default(),
+            hold_bytes_max: 1024 * 1024,
             public_url: None,
             name: None,
             trust_forwarded: false,
@@ -146,6 +154,9 @@ pub enum GateError {
     /// The rules.
     #[error(transparent)]
     Rules(#[from] RulesError),
+    /// The facilitator's token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The service.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -170,6 +181,7 @@ impl GateError {
             Self::NoGate(_)
             | Self::NotRegistered
             | Self::Rules(_)
+            | Self::Token(_)
             | Self::Upstream(_)
             | Self::Tls(_)
             | Self::PublicUrl => ExitCode::Configuration,
@@ -179,7 +191,9 @@ impl GateError {
             Self::Store(error) => ExitCode::of_store(error),
             Self::Desk(DeskError::Open(_)) => ExitCode::NotKnownYet,
             Self::Desk(DeskError::NotEnough { .. } | DeskError::Nothing) => ExitCode::NotEnough,
-            Self::Desk(DeskError::Account(_) | DeskError::Amount(_)) => ExitCode::Usage,
+            Self::Desk(DeskError::Account(_) | DeskError::Amount(_) | DeskError::Price(..)) => {
+                ExitCode::Usage
+            }
             Self::Desk(DeskError::Act(_)) => ExitCode::Io,
             Self::Desk(_) => ExitCode::Refused,
         }
@@ -339,10 +353,11 @@ pub fn payable_of(list: &KeyList) -> Payable {
 /// # Errors
 /// [`RulesError`].
 pub fn rules_of(config: &GateConfig, payable: &Payable) -> Result<Rules, RulesError> {
-    match &config.rules {
+    let rules = match &config.rules {
         Some(file) => Rules::read(file, config.price.as_deref(), payable),
         None => Rules::parse("", config.price.as_deref(), payable),
-    }
+    };
+    Ok(rules?.with_flow(config.flow))
 }
 
 /// Where it listens.
@@ -371,15 +386,10 @@ pub fn limits_of(config: &GateConfig) -> Limits {
 pub fn gate_of(desk: &Desk, member: &Member, config: &GateConfig) -> Result<Gate, GateError> {
     let list = &desk.party.list;
     check_public_url(config)?;
-    let settings = TillSettings {
-        max_timeout_s: config.max_timeout_s,
-        patience: Duration::from_secs(config.patience_s),
-        replay_window_ms: config.replay_window_s.saturating_mul(1000),
-    };
     let header_timeout = Duration::from_secs(config.upstream_timeout_s);
     Ok(Gate {
         rules: rules_of(config, &payable_of(list))?,
-        till: Arc::new(CoinTill::new(desk.clone(), member.clone(), settings)),
+        till: Arc::new(till_of(desk, member, config)),
         proxy: Proxy::new(&config.upstream, header_timeout, config.ca_file.clone())?,
         outside: Outside {
             public_url: config.public_url.clone(),
@@ -391,8 +401,28 @@ pub fn gate_of(desk: &Desk, member: &Member, config: &GateConfig) -> Result<Gate
             operator: list.name.clone(),
             test: list.test,
         },
+        hold: hold_of(config),
         entropy: desk.house.entropy.clone(),
     })
+}
+
+fn till_of(desk: &Desk, member: &Member, config: &GateConfig) -> CoinTill {
+    let settings = TillSettings {
+        max_timeout_s: config.max_timeout_s,
+        patience: Duration::from_secs(config.patience_s),
+        replay_window_ms: config.replay_window_s.saturating_mul(1000),
+    };
+    CoinTill::new(desk.clone(), member.clone(), settings)
+}
+
+fn hold_of(config: &GateConfig) -> HoldSettings {
+    let default = HoldSettings::default();
+    HoldSettings {
+        answer_bytes_max: config.hold_bytes_max,
+        total_bytes_max: default.total_bytes_max.max(config.hold_bytes_max.saturating_mul(4)),
+        answer_time: Duration::from_secs(config.upstream_timeout_s),
+        keep: Duration::from_secs(config.replay_window_s.saturating_add(config.max_timeout_s)),
+    }
 }
 
 /// Serves until told to stop: first everything that a former run left open, then requests and, through the socket file
@@ -409,6 +439,9 @@ pub async fn serve(
     stop: Stop,
 ) -> Result<ExitCode, GateError> {
     let gate = gate_of(&desk, member, config)?;
+    let token = facilitator::token(dir)?;
+    let facilitator = Facilitator::new(till_of(&desk, member, config), &token);
+    let pages = router(gate).merge(facilitator.ok_or(TokenError::Unreadable)?.router());
     let patience = Duration::from_secs(config.patience_s);
     match tokio::time::timeout(RESUME_TIME_MAX, desk.resume(desk.now(), RESUME_PATIENCE)).await {
         Ok(Ok(0)) => {}
@@ -428,7 +461,7 @@ pub async fn serve(
             None
         }
     };
-    let serving = serve_until(bound, router(gate), limits_of(config), counters, stop.clone());
+    let serving = serve_until(bound, pages, limits_of(config), counters, stop.clone());
     let (_, code) = tokio::join!(serving, watch_failure(&books, &stop));
     // They look at `stop` between two sends.
     for task in [Some(asking), commands, operating].into_iter().flatten() {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use axum::http::Method;
 use florin_money::{Amount, Currency, Denominations};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::path::{CleanPath, without_parameters};
 
@@ -66,6 +66,12 @@ pub enum RulesError {
         /// What stands there.
         method: String,
     },
+    /// A flow where nothing is paid.
+    #[error("rule {rule}: what is free has no flow")]
+    FreeFlow {
+        /// Which.
+        rule: usize,
+    },
     /// A description is too long or has control characters.
     #[error("rule {rule}: a description has at most {DESCRIPTION_MAX} characters, in one line")]
     Description {
@@ -107,7 +113,19 @@ struct RawRule {
     price: Option<String>,
     #[serde(default)]
     free: bool,
+    flow: Option<Flow>,
     description: Option<String>,
+}
+
+/// What comes first, the service or the money. Source: web.md §2.4.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flow {
+    /// Settled, then the service: its answer streams, and is paid whatever it says.
+    #[default]
+    Upfront,
+    /// Checked, then the service, then settled: its answer is held back until it is paid, and an error costs nothing.
+    Authorization,
 }
 
 /// Which amounts can be a price: the operator's denominations and how many coins a payment has.
@@ -155,6 +173,9 @@ pub struct Rule {
     methods: Vec<Method>,
     /// The price; nothing if it is free.
     pub price: Option<Amount>,
+    /// What comes first.
+    pub flow: Flow,
+    says_flow: bool,
     /// What people read.
     pub description: Option<String>,
 }
@@ -204,7 +225,20 @@ impl Rules {
         let rules = numbered.map(|(n, rule)| read_rule(n, rule, payable)).collect::<Result<_, _>>()?;
         let price = default.map(|text| read_price(0, text, payable)).transpose()?;
         let pattern = Pattern { text: "/**".to_owned(), parts: vec![Part::Any] };
-        Ok(Self { rules, otherwise: Rule { pattern, methods: Vec::new(), price, description: None } })
+        let (methods, flow) = (Vec::new(), Flow::default());
+        let otherwise = Rule { pattern, methods, price, flow, says_flow: false, description: None };
+        Ok(Self { rules, otherwise })
+    }
+
+    /// The same with another flow where a rule does not say one.
+    #[must_use]
+    pub fn with_flow(mut self, flow: Flow) -> Self {
+        for rule in self.rules.iter_mut().chain(std::iter::once(&mut self.otherwise)) {
+            if !rule.says_flow {
+                rule.flow = flow;
+            }
+        }
+        self
     }
 
     /// Rules from a file.
@@ -241,7 +275,9 @@ impl Rules {
             let (methods, path) = label.split_once(' ').unwrap_or(("", ""));
             let price = rule.price.map_or_else(|| "free".to_owned(), |price| price.to_string());
             let number = if i == last { "else".to_owned() } else { i.saturating_add(1).to_string() };
-            let description = rule.description.as_deref().unwrap_or("");
+            let held = rule.price.is_some() && rule.flow == Flow::Authorization;
+            let description = [held.then_some("(authorization)"), rule.description.as_deref()];
+            let description = description.into_iter().flatten().collect::<Vec<_>>().join(" ");
             out.push_str(
                 format!("{number:>4}  {price:<12} {methods:<12} {path:<32} {description}").trim_end(),
             );
@@ -261,6 +297,9 @@ fn read_rule(rule: usize, raw: RawRule, payable: &Payable) -> Result<Rule, Rules
         (None, true) => None,
         (Some(_), true) | (None, false) => return Err(RulesError::PriceOrFree { rule }),
     };
+    if price.is_none() && raw.flow.is_some() {
+        return Err(RulesError::FreeFlow { rule });
+    }
     let pattern = Pattern::parse(&raw.path).ok_or(RulesError::Pattern { rule, path: raw.path })?;
     let mut methods = Vec::with_capacity(raw.methods.len());
     for method in raw.methods {
@@ -273,7 +312,8 @@ fn read_rule(rule: usize, raw: RawRule, payable: &Payable) -> Result<Rule, Rules
     if !raw.description.as_ref().is_none_or(fits) {
         return Err(RulesError::Description { rule });
     }
-    Ok(Rule { pattern, methods, price, description: raw.description })
+    let (flow, says_flow) = (raw.flow.unwrap_or_default(), raw.flow.is_some());
+    Ok(Rule { pattern, methods, price, flow, says_flow, description: raw.description })
 }
 
 /// A path with `*` for any characters within a segment and `**` for any number of segments.

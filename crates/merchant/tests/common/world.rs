@@ -18,7 +18,8 @@ use florin_books::{
     Timestamp, Transition,
 };
 use florin_coin::issuer::{
-    AcknowledgeStep, ChangeStep, Issuer, IssuerSecrets, Lanes, PaymentStep, RedeemStep, SoftwareModule,
+    AcknowledgeStep, ChangeStep, CheckStep, Issuer, IssuerSecrets, Lanes, PaymentStep, RedeemStep,
+    SoftwareModule,
 };
 use florin_coin::web::WebPayment;
 use florin_coin::{Calendar, Coin, CoinSet, IssuerKey, payer};
@@ -162,6 +163,7 @@ impl Operator {
             }
             "/v1/parties/confirm" => serve(&self.identity, ConfirmStep::new(self.keys.clone()), body).await,
             "/v1/coin/validation-req" => serve(&self.books, PaymentStep(issuer), body).await,
+            "/v1/coin/check" => serve(&self.books, CheckStep::new(issuer), body).await,
             "/v1/coin/issuance2" => serve(&self.books, AcknowledgeStep(issuer), body).await,
             "/v1/coin/change" => serve(&self.books, ChangeStep(issuer), body).await,
             "/v1/coin/redeem" => serve(&self.books, RedeemStep(issuer), body).await,
