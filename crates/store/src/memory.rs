@@ -400,7 +400,13 @@ impl Reads for MemoryStore {
         });
         let marked = needs.marks.iter().filter(|m| tables.marks.contains_key(&(m.kind, m.id))).map(|m| m.id);
         let once = needs.once.iter().filter_map(|k| Some((*k, *tables.once.get(k)?)));
-        Ok(Facts { as_of, documents: documents.collect(), once: once.collect(), marked: marked.collect(), ..Facts::default() })
+        Ok(Facts {
+            as_of,
+            documents: documents.collect(),
+            once: once.collect(),
+            marked: marked.collect(),
+            ..Facts::default()
+        })
     }
 
     fn scan(&self, kind: DocumentKind) -> Result<Vec<StoredDocument>, StoreError> {
