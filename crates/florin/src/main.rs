@@ -9,6 +9,7 @@ mod gate_cmd;
 mod operator_cmd;
 mod output;
 mod wallet_cmd;
+mod wallet_x402_cmd;
 
 use std::process::ExitCode as ProcessCode;
 

@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::common::{Places, StateArgs, await_listener};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::wallet_x402_cmd::{X402PayloadArgs, x402_payload};
 
 /// What a wallet does.
 #[derive(Subcommand)]
@@ -46,6 +47,8 @@ pub enum WalletCommand {
     Status(StateArgs),
     /// Shows or sets the limits.
     Limits(LimitArgs),
+    /// Pays for a client that speaks x402: reads what it is asked for, prints the payload to present.
+    X402Payload(X402PayloadArgs),
 }
 
 /// Arguments of `init`.
@@ -248,6 +251,7 @@ pub async fn run(command: WalletCommand, output: Output) -> Result<ExitCode, Fai
             .await
         }
         WalletCommand::Limits(args) => limits(args, output).await,
+        WalletCommand::X402Payload(args) => x402_payload(args, output).await,
     }
 }
 
@@ -277,7 +281,7 @@ async fn init(args: InitArgs, output: Output) -> Result<ExitCode, Failure> {
     Ok(ExitCode::Done)
 }
 
-fn open(state: &StateArgs, output: Output) -> Result<Wallet, Failure> {
+pub(crate) fn open(state: &StateArgs, output: Output) -> Result<Wallet, Failure> {
     let places = state.places(ROLE)?;
     let needs = florin_wallet::needs(&places.state)?;
     let keys_dir = if needs.second_factor { keys_dir(&places)? } else { None };
@@ -303,7 +307,7 @@ async fn with<T: Serialize + Display>(
 }
 
 /// What was reported is over: only now may the same command begin something new. A kill before this repeats the report.
-async fn close(wallet: Wallet, code: Result<ExitCode, Failure>) -> Result<ExitCode, Failure> {
+pub(crate) async fn close(wallet: Wallet, code: Result<ExitCode, Failure>) -> Result<ExitCode, Failure> {
     let told = if code.is_ok() { wallet.told().await } else { Ok(()) };
     let closed = wallet.close();
     let code = code?;
@@ -364,7 +368,7 @@ async fn buy(args: BuyArgs, output: Output) -> Result<ExitCode, Failure> {
     .await
 }
 
-fn policy(wallet: &Wallet, max: Option<&str>, yes: bool) -> Result<Policy, Failure> {
+pub(crate) fn policy(wallet: &Wallet, max: Option<&str>, yes: bool) -> Result<Policy, Failure> {
     let max = max.map(|text| wallet.amount(text)).transpose()?;
     Ok(Policy { max, yes })
 }

@@ -33,6 +33,7 @@ use crate::claim::{Bought, Claim, Would};
 use crate::offer::{FACILITATOR, signed_part};
 use crate::order::OrderState;
 use crate::problem::{answer, answer_as};
+use crate::program::GateConfig;
 use crate::settle::Settlement;
 use crate::till::CoinTill;
 use crate::x402::{PAYLOAD_BYTES_MAX, PaymentPayload, PaymentRequirements, SettleResponse, X402_VERSION};
@@ -85,6 +86,15 @@ pub fn token(dir: &Path) -> Result<String, TokenError> {
     }
 }
 
+/// Where shops find the facilitator of a gate.
+#[must_use]
+pub fn url(config: &GateConfig) -> String {
+    let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
+    let own = format!("{scheme}://{}", config.listen);
+    let base = config.public_url.clone().unwrap_or(own);
+    format!("{}{PATH}", base.trim_end_matches('/'))
+}
+
 fn read_token(text: &str) -> Option<Secret<32>> {
     Secret::from_slice(&BASE64URL_NOPAD.decode(text.as_bytes()).ok()?)
 }
@@ -111,6 +121,14 @@ pub struct Facilitator {
 }
 
 impl Facilitator {
+    /// With the token of the gate's folder.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn of(dir: &Path, till: CoinTill) -> Result<Self, TokenError> {
+        Self::new(till, &token(dir)?).ok_or(TokenError::Unreadable)
+    }
+
     /// With the till's purse and orders, for whoever shows the token. Nothing if the token is none.
     #[must_use]
     pub fn new(till: CoinTill, token: &str) -> Option<Self> {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Response, StatusCode};
 
+use crate::program::GateConfig;
 use crate::x402::SettleResponse;
 
 /// How much is held back, and for how long.
@@ -30,6 +31,20 @@ impl Default for HoldSettings {
             total_bytes_max: 64 * 1024 * 1024,
             answer_time: Duration::from_secs(60),
             keep: Duration::from_secs(15 * 60),
+        }
+    }
+}
+
+impl HoldSettings {
+    /// Those of a gate.
+    #[must_use]
+    pub fn of(config: &GateConfig) -> Self {
+        let default = Self::default();
+        Self {
+            answer_bytes_max: config.hold_bytes_max,
+            total_bytes_max: default.total_bytes_max.max(config.hold_bytes_max.saturating_mul(4)),
+            answer_time: Duration::from_secs(config.upstream_timeout_s),
+            keep: Duration::from_secs(config.replay_window_s.saturating_add(config.max_timeout_s)),
         }
     }
 }

@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 
 use crate::command::Socket;
 use crate::desk::{Desk, DeskError, Member, Party};
-use crate::facilitator::{self, Facilitator, TokenError};
+use crate::facilitator::{Facilitator, TokenError};
 use crate::gate::{Gate, Shop, router};
 use crate::hold::HoldSettings;
 use crate::proxy::{Proxy, UpstreamError};
@@ -401,7 +401,7 @@ pub fn gate_of(desk: &Desk, member: &Member, config: &GateConfig) -> Result<Gate
             operator: list.name.clone(),
             test: list.test,
         },
-        hold: hold_of(config),
+        hold: HoldSettings::of(config),
         entropy: desk.house.entropy.clone(),
     })
 }
@@ -413,16 +413,6 @@ fn till_of(desk: &Desk, member: &Member, config: &GateConfig) -> CoinTill {
         replay_window_ms: config.replay_window_s.saturating_mul(1000),
     };
     CoinTill::new(desk.clone(), member.clone(), settings)
-}
-
-fn hold_of(config: &GateConfig) -> HoldSettings {
-    let default = HoldSettings::default();
-    HoldSettings {
-        answer_bytes_max: config.hold_bytes_max,
-        total_bytes_max: default.total_bytes_max.max(config.hold_bytes_max.saturating_mul(4)),
-        answer_time: Duration::from_secs(config.upstream_timeout_s),
-        keep: Duration::from_secs(config.replay_window_s.saturating_add(config.max_timeout_s)),
-    }
 }
 
 /// Serves until told to stop: first everything that a former run left open, then requests and, through the socket file
@@ -439,9 +429,8 @@ pub async fn serve(
     stop: Stop,
 ) -> Result<ExitCode, GateError> {
     let gate = gate_of(&desk, member, config)?;
-    let token = facilitator::token(dir)?;
-    let facilitator = Facilitator::new(till_of(&desk, member, config), &token);
-    let pages = router(gate).merge(facilitator.ok_or(TokenError::Unreadable)?.router());
+    let facilitator = Facilitator::of(dir, till_of(&desk, member, config))?;
+    let pages = router(gate).merge(facilitator.router());
     let patience = Duration::from_secs(config.patience_s);
     match tokio::time::timeout(RESUME_TIME_MAX, desk.resume(desk.now(), RESUME_PATIENCE)).await {
         Ok(Ok(0)) => {}
