@@ -93,6 +93,7 @@ impl World {
             documents: needs.documents.iter().filter_map(read).collect(),
             once: needs.once.iter().filter_map(seen).collect(),
             marked: Vec::new(),
+            ..Facts::default()
         }
     }
 
