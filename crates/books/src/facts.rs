@@ -8,6 +8,7 @@ use florin_money::CurrencyCode;
 use crate::account::Account;
 use crate::ids::Seq;
 use crate::record::Record;
+use crate::token::TokenNumber;
 use crate::transition::{DocumentKey, Mark, OnceKey};
 
 /// The name of a balance.
@@ -23,6 +24,9 @@ pub struct Needs {
     pub once: Vec<OnceKey>,
     /// Marks to look up; `until` does not matter.
     pub marks: Vec<Mark>,
+    /// Tokens of which to say whether they are dead. Only who changes nothing needs this: a transition that consumes a
+    /// token is tried by the lane itself.
+    pub tokens: Vec<TokenNumber>,
 }
 
 /// A document as it was read.
@@ -49,6 +53,8 @@ pub struct Facts {
     pub records: HashMap<OnceKey, Arc<Record>>,
     /// The balances that were asked for, debit positive; not older than `as_of`.
     pub balances: HashMap<BalanceKey, i64>,
+    /// Which of the tokens asked for are not live: spent, or never issued.
+    pub dead: Vec<TokenNumber>,
 }
 
 impl Facts {

@@ -1,4 +1,4 @@
-//! `florin gate init|serve|balance|payout|enrol|history|config`.
+//! `florin gate init|serve|balance|payout|enrol|history|config|accepts|facilitator`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,8 +8,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use florin_http::Stop;
 use florin_merchant::command::{self, Command as GateRequest};
+use florin_merchant::facilitator;
 use florin_merchant::gather::PayoutFrom;
-use florin_merchant::program::{self, CONFIG_FILE, GateConfig, Place, listen_of};
+use florin_merchant::program::{self, CONFIG_FILE, GateConfig, GateError, Place, listen_of};
 use florin_parties::parse_network_id;
 use florin_shell::config;
 use florin_shell::exit::ExitCode;
@@ -42,6 +43,10 @@ pub enum GateCommand {
     History(StateArgs),
     /// Checks the settings and shows every rule with its price.
     Config(ServeArgs),
+    /// Prints the signed offer that a shop of any make puts into its settings, to sell through the facilitator.
+    Accepts(AcceptsArgs),
+    /// Shows where the facilitator is and the token that a shop needs for it.
+    Facilitator(ServeArgs),
 }
 
 /// Arguments of `init`.
@@ -109,6 +114,19 @@ pub struct PayoutArgs {
     gathered: bool,
 }
 
+/// Arguments of `accepts`.
+#[derive(Args)]
+pub struct AcceptsArgs {
+    #[command(flatten)]
+    state: StateArgs,
+    /// The price, such as "0.05 FLO".
+    #[arg(long)]
+    price: String,
+    /// What people read.
+    #[arg(long)]
+    description: Option<String>,
+}
+
 /// Arguments of `enrol`.
 #[derive(Args)]
 pub struct EnrolArgs {
@@ -147,6 +165,17 @@ pub async fn run(gate: GateCommand, output: Output) -> Result<ExitCode, Failure>
             };
             ask(&args.state, &GateRequest::Payout { amount: args.amount, from }, output).await
         }
+        GateCommand::Accepts(args) => {
+            let config = own_settings(&args.state)?;
+            let request = GateRequest::Accepts {
+                price: args.price,
+                description: args.description,
+                max_timeout_s: config.max_timeout_s,
+            };
+            // A shop's settings are JSON, whoever reads the answer.
+            ask(&args.state, &request, Output { json: true }).await
+        }
+        GateCommand::Facilitator(args) => show_facilitator(&args, output),
         GateCommand::Enrol(args) => {
             let request = match (args.account, args.code) {
                 (Some(account), _) => GateRequest::Enrol { account },
@@ -240,12 +269,32 @@ async fn serve(args: ServeArgs, output: Output) -> Result<ExitCode, Failure> {
     Ok(program::serve(&places.state, desk, &member, &config, bound, stop).await?)
 }
 
+/// The settings that the gate's own folder has.
+fn own_settings(state: &StateArgs) -> Result<GateConfig, Failure> {
+    let file = state.state(ROLE)?.join(CONFIG_FILE);
+    Ok(config::load(file.exists().then_some(file.as_path()), ENV, toml::Table::new())?.value)
+}
+
+fn show_facilitator(args: &ServeArgs, output: Output) -> Result<ExitCode, Failure> {
+    let config = settings(args)?;
+    let state = args.state.state(ROLE)?;
+    // What would keep the gate from serving keeps it from having a facilitator.
+    program::check(&state, &config)?;
+    let token = facilitator::token(&state).map_err(GateError::from)?;
+    let url = facilitator::url(&config);
+    if output.json {
+        output.value(&serde_json::json!({"url": url, "token": token}));
+    } else {
+        output.line(format!("url   {url}"));
+        output.line(format!("token {token}"));
+    }
+    Ok(ExitCode::Done)
+}
+
 async fn ask(state: &StateArgs, request: &GateRequest, output: Output) -> Result<ExitCode, Failure> {
     let places = state.places(ROLE)?;
     let passphrase = state.passphrase(&places.state)?;
-    let file = places.state.join(CONFIG_FILE);
-    let config: GateConfig =
-        config::load(file.exists().then_some(file.as_path()), ENV, toml::Table::new())?.value;
+    let config = own_settings(state)?;
     let done = command::run(&place(&places, &passphrase), &config, request, PATIENCE).await;
     let done = done.map_err(|e| {
         let code = ExitCode::ALL.into_iter().find(|c| c.number() == e.exit_code());

@@ -17,6 +17,7 @@ mod wallet_buy_cmd;
 mod wallet_cmd;
 mod wallet_seed_cmd;
 mod wallet_move_cmd;
+mod wallet_x402_cmd;
 
 use std::process::ExitCode as ProcessCode;
 

@@ -22,6 +22,7 @@ use crate::output::Output;
 use crate::wallet_buy_cmd::{self, BuyArgs};
 use crate::wallet_move_cmd::{ReceiveArgs, RefreshArgs, SendArgs, receive, refresh, send};
 use crate::wallet_seed_cmd;
+use crate::wallet_x402_cmd::{X402PayloadArgs, x402_payload};
 
 /// What a wallet does.
 #[derive(Subcommand)]
@@ -62,6 +63,8 @@ pub enum WalletCommand {
     Seed(StateArgs),
     /// Asks for the coins that were bought by name or as refundable, after `init --restore`.
     Restore(StateArgs),
+    /// Pays for a client that speaks x402: reads what it is asked for, prints the payload to present.
+    X402Payload(X402PayloadArgs),
 }
 
 /// Arguments of `init`.
@@ -254,6 +257,7 @@ pub async fn run(command: WalletCommand, output: Output) -> Result<ExitCode, Fai
         WalletCommand::Limits(args) => limits(args, output).await,
         WalletCommand::Seed(state) => wallet_seed_cmd::seed(&state, output),
         WalletCommand::Restore(state) => wallet_seed_cmd::restore(&state, output).await,
+        WalletCommand::X402Payload(args) => x402_payload(args, output).await,
     }
 }
 
@@ -285,7 +289,7 @@ async fn init(args: InitArgs, output: Output) -> Result<ExitCode, Failure> {
     Ok(ExitCode::Done)
 }
 
-fn open(state: &StateArgs, output: Output) -> Result<Wallet, Failure> {
+pub(crate) fn open(state: &StateArgs, output: Output) -> Result<Wallet, Failure> {
     let places = state.places(ROLE)?;
     let needs = florin_wallet::needs(&places.state)?;
     let keys_dir = if needs.second_factor { keys_dir(&places)? } else { None };
@@ -311,7 +315,7 @@ pub async fn with<T: Serialize + Display>(
 }
 
 /// What was reported is over: only now may the same command begin something new. A kill before this repeats the report.
-async fn close(wallet: Wallet, code: Result<ExitCode, Failure>) -> Result<ExitCode, Failure> {
+pub(crate) async fn close(wallet: Wallet, code: Result<ExitCode, Failure>) -> Result<ExitCode, Failure> {
     let told = if code.is_ok() { wallet.told().await } else { Ok(()) };
     let closed = wallet.close();
     let code = code?;

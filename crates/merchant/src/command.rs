@@ -17,7 +17,8 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::desk::{Desk, DeskError, Redeemer};
 use crate::gather::PayoutFrom;
-use crate::program::{GateConfig, GateError, Place, open};
+use crate::offer::shop_entry;
+use crate::program::{GateConfig, GateError, Place, open, payable_of};
 
 /// The socket file in the gate's folder.
 pub const SOCKET_FILE: &str = "gate.sock";
@@ -46,6 +47,15 @@ pub enum Command {
     Enrol {
         /// A payto URI or an IBAN.
         account: String,
+    },
+    /// The entry of `accepts` that a shop of any make puts into its own settings.
+    Accepts {
+        /// Such as `0.05 FLO`.
+        price: String,
+        /// What people read.
+        description: Option<String>,
+        /// How long a payment may take.
+        max_timeout_s: u64,
     },
     /// Confirm the enrolment.
     Confirm {
@@ -165,6 +175,17 @@ pub async fn carry_out(desk: &Desk, command: &Command, patience: Duration) -> Re
             Ok(json!({ "paid_out": paid.total()?.to_string(), "coins": coins, "gathered": gathered }))
         }
         Command::Enrol { account } => Ok(enrolment(&desk.enrol(account, patience).await?)),
+        Command::Accepts { price, description, max_timeout_s } => {
+            let payable = payable_of(&desk.party.list);
+            let amount = payable.price(price).map_err(|why| DeskError::Price(price.clone(), why))?;
+            let member = desk.member()?.ok_or(DeskError::Answer)?;
+            let entry = shop_entry(&member, amount, *max_timeout_s).ok_or(DeskError::Answer)?;
+            let mut accepts = json!({ "accepts": [entry] });
+            if let (Some(text), Some(members)) = (description, accepts.as_object_mut()) {
+                members.insert("description".to_owned(), text.as_str().into());
+            }
+            Ok(accepts)
+        }
         Command::Confirm { code } => Ok(enrolment(&desk.confirm(code, patience).await?)),
     }
 }

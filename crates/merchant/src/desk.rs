@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use florin_books::{DocumentKey, ExchangeId, Needs, Timestamp, TxId};
 use florin_coin::IssuerKey;
+use florin_coin::messages::VDesc;
 use florin_coin::payee;
 use florin_crypto::{Bytes, cbor, digest, random};
 use florin_money::{Amount, Denominations};
@@ -113,6 +114,9 @@ pub enum DeskError {
     /// Not an amount of the operator's currencies.
     #[error(transparent)]
     Amount(florin_money::ParseAmountError),
+    /// Not a price.
+    #[error("{0:?} is not a price of this operator: {1}")]
+    Price(String, crate::rules::PriceFault),
     /// The operator has no key to seal to now.
     #[error("the operator has no key to seal to now")]
     NoKey,
@@ -263,6 +267,18 @@ impl Desk {
         Ok(done.map(|_| next))
     }
 
+    /// What is asked of the operator for coins of so much.
+    pub(crate) fn v_desc(&self, settle: Settle, amount: Amount) -> Option<VDesc> {
+        match settle {
+            Settle::Refresh => {
+                let list = self.party.denominations(amount.currency())?.split(amount).ok()?;
+                payee::refresh(amount, list).ok()
+            }
+            Settle::Redeem => Some(payee::redeem(amount)),
+            Settle::Aggregate => Some(payee::aggregate(amount)),
+        }
+    }
+
     /// ValidationReq for an order, as an exchange; its note is the order.
     pub(crate) fn validation(
         &self,
@@ -272,14 +288,7 @@ impl Desk {
     ) -> Option<Exchange> {
         let now = self.now();
         let issuer = IssuerKey::of(&self.party.list, now)?;
-        let v_desc = match order.settle {
-            Settle::Refresh => {
-                let list = self.party.denominations(order.amount.currency())?.split(order.amount).ok()?;
-                payee::refresh(order.amount, list).ok()?
-            }
-            Settle::Redeem => payee::redeem(order.amount),
-            Settle::Aggregate => payee::aggregate(order.amount),
-        };
+        let v_desc = self.v_desc(order.settle, order.amount)?;
         let presented = payee::Presented {
             payer: order.payer,
             tid: order.tid,

@@ -18,12 +18,13 @@ use florin_shell::house::EntropySource;
 use serde_json::{Map, Value};
 
 use crate::headers::{self, Origin};
+use crate::hold::{HoldSettings, Shelf};
 use crate::page::{self, Page};
 use crate::problem::{
     ALREADY_USED, BAD_HOST, BAD_PATH, METHOD_NOT_PASSED, PAYMENT_DENIED, PAYMENT_REQUIRED, answer, answer_as,
 };
 use crate::proxy::Proxy;
-use crate::rules::{Rule, Rules};
+use crate::rules::{Flow, Rule, Rules};
 use crate::settle::{Paying, Served, Settlement, Till};
 use crate::target::{Outside, PRICED_URL_BYTES_MAX, Target, TargetFault};
 use crate::x402::{self, HeaderFault, Resource, X402_VERSION};
@@ -51,19 +52,24 @@ pub struct Gate {
     pub outside: Outside,
     /// Who sells.
     pub shop: Shop,
+    /// How much of the service's answers is held back.
+    pub hold: HoldSettings,
     /// Randomness, for the page's nonce.
     pub entropy: EntropySource,
 }
 
-struct Shared {
-    gate: Gate,
+pub(crate) struct Shared {
+    pub(crate) gate: Gate,
+    /// Answers that are held back until they are paid.
+    pub(crate) shelf: Arc<Shelf>,
     /// Orders whose service is being called and must not be called twice.
     calling: Mutex<HashSet<[u8; 16]>>,
 }
 
 /// The gate's routes: its own health, and everything else.
 pub fn router(gate: Gate) -> Router {
-    let shared = Arc::new(Shared { gate, calling: Mutex::default() });
+    let shelf = Arc::new(Shelf::new(gate.hold));
+    let shared = Arc::new(Shared { gate, shelf, calling: Mutex::default() });
     Router::new()
         .route("/.well-known/florin-gate/healthz", get(async || "ok\n"))
         .fallback(handle)
@@ -108,7 +114,7 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Re
 }
 
 impl Shared {
-    async fn pass(&self, request: Request<Body>, target: &Target) -> Response<Body> {
+    pub(crate) async fn pass(&self, request: Request<Body>, target: &Target) -> Response<Body> {
         let address = request.extensions().get::<PeerAddress>().map(|peer| peer.0.ip());
         let trusted = self.gate.outside.trust_forwarded;
         let from = Origin { address, scheme: &target.scheme, host: &target.host, trusted };
@@ -129,6 +135,9 @@ impl Shared {
         };
         let method = request.method().clone();
         let paying = Paying { rule, method: method.as_str(), resource: url, payment: &payment };
+        if rule.flow == Flow::Authorization {
+            return self.authorize(request, target, paying).await;
+        }
         match self.gate.till.settle(paying).await {
             Settlement::Paid(served) => self.serve(request, target, served, paying).await,
             other => self.not_served(request.headers(), rule, url, other),
@@ -136,7 +145,7 @@ impl Shared {
     }
 
     /// What is answered where the service is not called.
-    fn not_served(
+    pub(crate) fn not_served(
         &self,
         asked: &HeaderMap,
         rule: &Rule,
@@ -167,7 +176,7 @@ impl Shared {
     }
 
     /// Calls the service for a payment that is settled.
-    async fn serve(
+    pub(crate) async fn serve(
         self: &Arc<Self>,
         request: Request<Body>,
         target: &Target,
@@ -296,7 +305,7 @@ impl Drop for Calling {
     }
 }
 
-fn insert_response(answer: &mut Response<Body>, settled: &x402::SettleResponse) {
+pub(crate) fn insert_response(answer: &mut Response<Body>, settled: &x402::SettleResponse) {
     match x402::encode_header(settled) {
         Ok(value) => drop(answer.headers_mut().insert(x402::PAYMENT_RESPONSE, value)),
         Err(error) => tracing::error!(%error, "a settled answer has no PAYMENT-RESPONSE"),

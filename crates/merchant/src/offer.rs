@@ -5,17 +5,23 @@ use data_encoding::BASE64URL_NOPAD;
 use florin_books::{PartyId, Timestamp};
 use florin_coin::web::{self, SCHEME};
 use florin_crypto::{Envelope, cbor};
+use florin_money::Amount;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::desk::Member;
-use crate::rules::Rule;
+use crate::rules::{Flow, Rule};
 use florin_shell::jcs::jcs;
 
 /// The longest ciphertext of EncC1: 32 coins, padded (G9), and the tag.
 pub const ENC_C1_BYTES_MAX: usize = 4096 + 16;
 
-/// The coin scheme's own object in a payload.
+/// The rule in an entry that is sold through the facilitator. No rule of a gate is called so: the label of one has a space
+/// in it. So no payment that is for the one can be presented to the other.
+pub const FACILITATOR: &str = "facilitator";
+
+/// The coin scheme's own object in a payload. A payload for a facilitator may also say `method`, which is `GET` where it
+/// does not: the facilitator does not see the request.
 ///
 /// Shape: JSON `{r, payer, deadline, enc_c1}`; `r` is base64url of 16 bytes, `payer` the text form of ID_PA, `enc_c1`
 /// base64url of EncC1 as CBOR. Units: `deadline` in milliseconds since 1970.
@@ -76,29 +82,52 @@ impl CoinPayload {
 /// The entry for a rule: static, and signed by the gate. Nothing for a free rule.
 #[must_use]
 pub fn entry(member: &Member, rule: &Rule, max_timeout_s: u64) -> Option<Value> {
-    let price = rule.price?;
-    let label = rule.label();
-    let party = &member.party;
-    let mut entry = json!({
-        "scheme": SCHEME,
-        "network": web::network(party.list.operator),
-        "amount": price.minor().to_string(),
-        "asset": price.currency().code().as_str(),
-        "payTo": party.id().to_string(),
-        "maxTimeoutSeconds": max_timeout_s,
-        "extra": {
-            "rail": "coin",
-            "decimals": price.currency().exponent(),
-            "certificate": BASE64URL_NOPAD.encode(&member.certificate),
-            "name": member.name,
-            "rule": label,
-        },
-    });
-    let unsigned = jcs(&entry).ok()?;
-    let signature = web::sign_offer(party.id(), &party.identity.signing, &unsigned, &label);
-    let extra = entry.get_mut("extra")?.as_object_mut()?;
-    extra.insert("signature".to_owned(), BASE64URL_NOPAD.encode(&signature).into());
-    Some(entry)
+    let terms = Terms { price: rule.price?, label: &rule.label(), flow: rule.flow, max_timeout_s };
+    terms.entry(member)
+}
+
+/// The entry that a shop of any make puts into its own settings; its payments come to the facilitator.
+#[must_use]
+pub fn shop_entry(member: &Member, price: Amount, max_timeout_s: u64) -> Option<Value> {
+    Terms { price, label: FACILITATOR, flow: Flow::Authorization, max_timeout_s }.entry(member)
+}
+
+/// What an entry says, besides who is paid.
+struct Terms<'a> {
+    price: Amount,
+    label: &'a str,
+    flow: Flow,
+    max_timeout_s: u64,
+}
+
+impl Terms<'_> {
+    fn entry(&self, member: &Member) -> Option<Value> {
+        let (party, currency) = (&member.party, self.price.currency());
+        let mut entry = json!({
+            "scheme": SCHEME,
+            "network": web::network(party.list.operator),
+            "amount": self.price.minor().to_string(),
+            "asset": currency.code().as_str(),
+            "payTo": party.id().to_string(),
+            "maxTimeoutSeconds": self.max_timeout_s,
+            "extra": {
+                "rail": "coin",
+                "decimals": currency.exponent(),
+                "certificate": BASE64URL_NOPAD.encode(&member.certificate),
+                "name": member.name,
+                "rule": self.label,
+            },
+        });
+        if self.flow == Flow::Upfront {
+            // What x402 takes for granted, `authorization`, is not said.
+            entry.get_mut("extra")?.as_object_mut()?.insert("paymentFlow".to_owned(), "upfront".into());
+        }
+        let unsigned = jcs(&entry).ok()?;
+        let signature = web::sign_offer(party.id(), &party.identity.signing, &unsigned, self.label);
+        let extra = entry.get_mut("extra")?.as_object_mut()?;
+        extra.insert("signature".to_owned(), BASE64URL_NOPAD.encode(&signature).into());
+        Some(entry)
+    }
 }
 
 /// What of an entry was signed: all but `extra.signature`, as canonical JSON; and the signature.

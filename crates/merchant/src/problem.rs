@@ -30,6 +30,10 @@ pub const UPSTREAM_TOO_SLOW: Refusal =
 /// The service behind the gate answered with something else than HTTP.
 pub const UPSTREAM_BROKEN: Refusal = Refusal::new("upstream-broken", Class::Unavailable, Blame::Payee, true);
 
+/// The service's answer is longer than what can be held back until it is paid.
+pub const ANSWER_TOO_LARGE: Refusal =
+    Refusal::new("answer-too-large", Class::Unavailable, Blame::Payee, false);
+
 /// A refusal under its class's status.
 pub(crate) fn answer(refusal: Refusal) -> Response<Body> {
     Problem::from(refusal).into_response()

@@ -23,11 +23,13 @@ use tokio::task::JoinHandle;
 
 use crate::command::Socket;
 use crate::desk::{Desk, DeskError, Member, Party};
+use crate::facilitator::{Facilitator, TokenError};
 use crate::gate::{Gate, Shop, router};
 use crate::gather::keep_paying_out;
+use crate::hold::HoldSettings;
 use crate::proxy::{Proxy, UpstreamError};
 use crate::purse::all_denominations;
-use crate::rules::{Payable, Rules, RulesError};
+use crate::rules::{Flow, Payable, Rules, RulesError};
 use crate::settle::Settle;
 use crate::settling::{PayoutSettings, aggregate_at, check_enrolment};
 use crate::target::{Outside, is_host};
@@ -70,6 +72,10 @@ pub struct GateConfig {
     pub price: Option<String>,
     /// The rules file.
     pub rules: Option<PathBuf>,
+    /// What comes first where a rule does not say: the money (`upfront`) or the service (`authorization`).
+    pub flow: Flow,
+    /// The largest answer of the service that is held back until it is paid.
+    pub hold_bytes_max: usize,
     /// Scheme and host that payers see; by default what each request says.
     pub public_url: Option<String>,
     /// The shop's name; by default the name it registered.
@@ -105,6 +111,8 @@ impl Default for GateConfig {
             upstream: "http://127.0.0.1:8000".to_owned(),
             price: None,
             rules: None,
+            flow: Flow::default(),
+            hold_bytes_max: 1024 * 1024,
             public_url: None,
             name: None,
             trust_forwarded: false,
@@ -155,6 +163,9 @@ pub enum GateError {
     /// The rules.
     #[error(transparent)]
     Rules(#[from] RulesError),
+    /// The facilitator's token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The service.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -193,6 +204,7 @@ impl GateError {
             Self::NoGate(_)
             | Self::NotRegistered
             | Self::Rules(_)
+            | Self::Token(_)
             | Self::Upstream(_)
             | Self::Tls(_)
             | Self::EnrolmentNeeded { .. }
@@ -204,7 +216,9 @@ impl GateError {
             Self::Store(error) => ExitCode::of_store(error),
             Self::Desk(DeskError::Open(_)) => ExitCode::NotKnownYet,
             Self::Desk(DeskError::NotEnough { .. } | DeskError::Nothing) => ExitCode::NotEnough,
-            Self::Desk(DeskError::Account(_) | DeskError::Amount(_)) => ExitCode::Usage,
+            Self::Desk(DeskError::Account(_) | DeskError::Amount(_) | DeskError::Price(..)) => {
+                ExitCode::Usage
+            }
             Self::Desk(DeskError::Act(_)) => ExitCode::Io,
             Self::Desk(_) => ExitCode::Refused,
         }
@@ -366,10 +380,10 @@ pub fn payable_of(list: &KeyList) -> Payable {
 /// [`RulesError`].
 pub fn rules_of(config: &GateConfig, payable: &Payable) -> Result<Rules, RulesError> {
     let rules = match &config.rules {
-        Some(file) => Rules::read(file, config.price.as_deref(), payable)?,
-        None => Rules::parse("", config.price.as_deref(), payable)?,
+        Some(file) => Rules::read(file, config.price.as_deref(), payable),
+        None => Rules::parse("", config.price.as_deref(), payable),
     };
-    Ok(rules.with_settle(config.settle))
+    Ok(rules?.with_settle(config.settle).with_flow(config.flow))
 }
 
 /// Where it listens.
@@ -398,17 +412,12 @@ pub fn limits_of(config: &GateConfig) -> Limits {
 pub fn gate_of(desk: &Desk, member: &Member, config: &GateConfig) -> Result<Gate, GateError> {
     let list = &desk.party.list;
     check_public_url(config)?;
-    let settings = TillSettings {
-        max_timeout_s: config.max_timeout_s,
-        patience: Duration::from_secs(config.patience_s),
-        replay_window_ms: config.replay_window_s.saturating_mul(1000),
-    };
     let header_timeout = Duration::from_secs(config.upstream_timeout_s);
     let rules = rules_of(config, &payable_of(list))?;
     check_enrolment(desk, &rules)?;
     Ok(Gate {
         rules,
-        till: Arc::new(CoinTill::new(desk.clone(), member.clone(), settings)),
+        till: Arc::new(till_of(desk, member, config)),
         proxy: Proxy::new(&config.upstream, header_timeout, config.ca_file.clone())?,
         outside: Outside {
             public_url: config.public_url.clone(),
@@ -420,8 +429,19 @@ pub fn gate_of(desk: &Desk, member: &Member, config: &GateConfig) -> Result<Gate
             operator: list.name.clone(),
             test: list.test,
         },
+        hold: HoldSettings::of(config),
         entropy: desk.house.entropy.clone(),
     })
+}
+
+fn till_of(desk: &Desk, member: &Member, config: &GateConfig) -> CoinTill {
+    let settings = TillSettings {
+        max_timeout_s: config.max_timeout_s,
+        patience: Duration::from_secs(config.patience_s),
+        replay_window_ms: config.replay_window_s.saturating_mul(1000),
+        settle: config.settle,
+    };
+    CoinTill::new(desk.clone(), member.clone(), settings)
 }
 
 /// Serves until told to stop: first everything that a former run left open, then requests and, through the socket file
@@ -438,6 +458,8 @@ pub async fn serve(
     stop: Stop,
 ) -> Result<ExitCode, GateError> {
     let gate = gate_of(&desk, member, config)?;
+    let facilitator = Facilitator::of(dir, till_of(&desk, member, config))?;
+    let pages = router(gate).merge(facilitator.router());
     let patience = Duration::from_secs(config.patience_s);
     match tokio::time::timeout(RESUME_TIME_MAX, desk.resume(desk.now(), RESUME_PATIENCE)).await {
         Ok(Ok(0)) => {}
@@ -459,7 +481,7 @@ pub async fn serve(
             None
         }
     };
-    let serving = serve_until(bound, router(gate), limits_of(config), counters, stop.clone());
+    let serving = serve_until(bound, pages, limits_of(config), counters, stop.clone());
     let (_, code) = tokio::join!(serving, watch_failure(&books, &stop));
     // They look at `stop` between two sends.
     for task in [Some(asking), paying_out, commands, operating].into_iter().flatten() {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use axum::http::Method;
 use florin_money::{Amount, Currency, Denominations};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::path::{CleanPath, without_parameters};
 use crate::settle::Settle;
@@ -73,6 +73,12 @@ pub enum RulesError {
         /// Which.
         rule: usize,
     },
+    /// A flow where nothing is paid.
+    #[error("rule {rule}: what is free has no flow")]
+    FreeFlow {
+        /// Which.
+        rule: usize,
+    },
     /// A description is too long or has control characters.
     #[error("rule {rule}: a description has at most {DESCRIPTION_MAX} characters, in one line")]
     Description {
@@ -115,7 +121,19 @@ struct RawRule {
     #[serde(default)]
     free: bool,
     settle: Option<Settle>,
+    flow: Option<Flow>,
     description: Option<String>,
+}
+
+/// What comes first, the service or the money. Source: web.md §2.4.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flow {
+    /// Settled, then the service: its answer streams, and is paid whatever it says.
+    #[default]
+    Upfront,
+    /// Checked, then the service, then settled: its answer is held back until it is paid, and an error costs nothing.
+    Authorization,
 }
 
 /// Which amounts can be a price: the operator's denominations and how many coins a payment has.
@@ -165,6 +183,9 @@ pub struct Rule {
     pub price: Option<Amount>,
     /// What becomes of the coins; nothing where the settings say so for all.
     pub settle: Option<Settle>,
+    /// What comes first.
+    pub flow: Flow,
+    says_flow: bool,
     /// What people read.
     pub description: Option<String>,
 }
@@ -214,7 +235,9 @@ impl Rules {
         let rules = numbered.map(|(n, rule)| read_rule(n, rule, payable)).collect::<Result<_, _>>()?;
         let price = default.map(|text| read_price(0, text, payable)).transpose()?;
         let pattern = Pattern { text: "/**".to_owned(), parts: vec![Part::Any] };
-        let otherwise = Rule { pattern, methods: Vec::new(), price, settle: None, description: None };
+        let (methods, flow) = (Vec::new(), Flow::default());
+        let otherwise =
+            Rule { pattern, methods, price, settle: None, flow, says_flow: false, description: None };
         Ok(Self { rules, otherwise })
     }
 
@@ -223,6 +246,17 @@ impl Rules {
     pub fn with_settle(mut self, default: Settle) -> Self {
         for rule in self.rules.iter_mut().chain(std::iter::once(&mut self.otherwise)) {
             rule.settle = rule.price.map(|_| rule.settle.unwrap_or(default));
+        }
+        self
+    }
+
+    /// The same with another flow where a rule does not say one.
+    #[must_use]
+    pub fn with_flow(mut self, flow: Flow) -> Self {
+        for rule in self.rules.iter_mut().chain(std::iter::once(&mut self.otherwise)) {
+            if !rule.says_flow {
+                rule.flow = flow;
+            }
         }
         self
     }
@@ -263,7 +297,9 @@ impl Rules {
             let (methods, path) = label.split_once(' ').unwrap_or(("", ""));
             let price = rule.price.map_or_else(|| "free".to_owned(), |price| price.to_string());
             let number = if i == last { "else".to_owned() } else { i.saturating_add(1).to_string() };
-            let description = rule.description.as_deref().unwrap_or("");
+            let held = rule.price.is_some() && rule.flow == Flow::Authorization;
+            let description = [held.then_some("(authorization)"), rule.description.as_deref()];
+            let description = description.into_iter().flatten().collect::<Vec<_>>().join(" ");
             let settle = rule.settle.map_or("", Settle::word);
             let line = format!("{number:>4}  {price:<12} {settle:<9} {methods:<12} {path:<32} {description}");
             out.push_str(line.trim_end());
@@ -283,6 +319,9 @@ fn read_rule(rule: usize, raw: RawRule, payable: &Payable) -> Result<Rule, Rules
         (None, true) => None,
         (Some(_), true) | (None, false) => return Err(RulesError::PriceOrFree { rule }),
     };
+    if price.is_none() && raw.flow.is_some() {
+        return Err(RulesError::FreeFlow { rule });
+    }
     let pattern = Pattern::parse(&raw.path).ok_or(RulesError::Pattern { rule, path: raw.path })?;
     let mut methods = Vec::with_capacity(raw.methods.len());
     for method in raw.methods {
@@ -298,7 +337,9 @@ fn read_rule(rule: usize, raw: RawRule, payable: &Payable) -> Result<Rule, Rules
     if price.is_none() && raw.settle.is_some() {
         return Err(RulesError::FreeSettle { rule });
     }
-    Ok(Rule { pattern, methods, price, settle: raw.settle, description: raw.description })
+    let (flow, says_flow) = (raw.flow.unwrap_or_default(), raw.flow.is_some());
+    let settle = raw.settle;
+    Ok(Rule { pattern, methods, price, settle, flow, says_flow, description: raw.description })
 }
 
 /// A path with `*` for any characters within a segment and `**` for any number of segments.

@@ -150,6 +150,23 @@ fn the_table_shows_every_rule_and_what_holds_otherwise() {
 }
 
 #[test]
+fn a_rule_says_what_comes_first_or_the_settings_do() {
+    let text = "[[rule]]\npath = \"/a\"\nprice = \"0.05 FLO\"\nflow = \"authorization\"\n\
+                [[rule]]\npath = \"/b\"\nprice = \"0.05 FLO\"\nflow = \"upfront\"\n\
+                [[rule]]\npath = \"/c\"\nprice = \"0.05 FLO\"";
+    let flows = |rules: &Rules| rules.all().map(|rule| rule.flow).collect::<Vec<_>>();
+    let (money, service) = (Flow::Upfront, Flow::Authorization);
+    let rules = rules(text, Some("0.01 FLO"));
+    assert_eq!(flows(&rules), [service, money, money, money]);
+    assert_eq!(rules.table().matches("(authorization)").count(), 1);
+    assert_eq!(flows(&rules.with_flow(service)), [service, money, service, service]);
+    let bad = |text: &str| Rules::parse(text, None, &payable()).unwrap_err();
+    let free = "[[rule]]\npath = \"/a\"\nfree = true\nflow = \"upfront\"";
+    assert!(matches!(bad(free), RulesError::FreeFlow { rule: 1 }));
+    assert!(matches!(bad(&text.replace("authorization", "later")), RulesError::Toml(_)));
+}
+
+#[test]
 fn a_pattern_made_to_be_slow_is_not() {
     let stars = "*a".repeat(40);
     let rules = rules(&format!("[[rule]]\npath = \"/{stars}b/**/**/**/x\"\nfree = true"), None);

@@ -75,6 +75,17 @@ pub enum Settlement {
     Fault,
 }
 
+/// How a payment stands before the service is called, where that comes first (flow `authorization`).
+#[derive(Clone, PartialEq, Debug)]
+pub enum Standing {
+    /// The operator would have it go through now. No promise. The order's id.
+    Good([u8; 16]),
+    /// It was presented before, or would not go through: what [`Till::settle`] says is the answer. The order's id.
+    Settle([u8; 16]),
+    /// The service is not called, and this is the answer.
+    Not(Box<Settlement>),
+}
+
 /// A settled payment whose service is to be called.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Served {
@@ -87,6 +98,9 @@ pub struct Served {
 /// A future settlement.
 pub type Settling<'a> = Pin<Box<dyn Future<Output = Settlement> + Send + 'a>>;
 
+/// A future standing.
+pub type Checking<'a> = Pin<Box<dyn Future<Output = Standing> + Send + 'a>>;
+
 /// A future without a result.
 pub type Noting<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
@@ -95,7 +109,10 @@ pub trait Till: Send + Sync {
     /// The ways to pay for a rule: the same for every request, and signed.
     fn accepts(&self, rule: &Rule) -> Vec<Value>;
 
-    /// Settles before the service is called.
+    /// Asks how a payment stands; nothing is recorded by it, here or at the operator.
+    fn standing<'a>(&'a self, paying: Paying<'a>) -> Checking<'a>;
+
+    /// Settles: before the service is called, or after it has answered. The same payment is settled once.
     fn settle<'a>(&'a self, paying: Paying<'a>) -> Settling<'a>;
 
     /// The service has answered a request that is not safe to repeat: it is not served again.

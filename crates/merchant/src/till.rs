@@ -5,21 +5,20 @@ use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use florin_books::{ExchangeId, Needs, Timestamp, Transition};
-use florin_coin::messages::Outcome as Verdict;
-use florin_coin::web::{self, WebPayment};
-use florin_coin::{Com, TidPy};
+use florin_coin::TidPy;
+use florin_coin::messages::{Outcome as Verdict, WouldBe};
+use florin_coin::web;
 use florin_crypto::digest;
-use florin_rail::common::SKEW_MS;
 use florin_shell::house::ActError;
 use serde_json::Value;
 
+use crate::claim::{Bought, Claim, Would};
 use crate::desk::{Desk, Member};
-use crate::offer::{self, CoinPayload, Presentation};
+use crate::offer::{self, Presentation};
 use crate::order::{Order, OrderState, Presented};
 use crate::rules::Rule;
-use crate::settle::{Noting, Paying, Served, Settle, Settlement, Settling, Till};
+use crate::settle::{Checking, Noting, Paying, Served, Settle, Settlement, Settling, Standing, Till};
 use crate::x402::{FlorinExtension, SettleResponse};
-use florin_shell::jcs::jcs;
 
 /// How a till works.
 #[derive(Clone, Copy, Debug)]
@@ -30,11 +29,18 @@ pub struct TillSettings {
     pub patience: Duration,
     /// How long after settlement the same payment gets the page again.
     pub replay_window_ms: u64,
+    /// What becomes of the coins where no rule says so: at the facilitator.
+    pub settle: Settle,
 }
 
 impl Default for TillSettings {
     fn default() -> Self {
-        Self { max_timeout_s: 60, patience: Duration::from_secs(10), replay_window_ms: 10 * 60 * 1000 }
+        Self {
+            max_timeout_s: 60,
+            patience: Duration::from_secs(10),
+            replay_window_ms: 10 * 60 * 1000,
+            settle: Settle::default(),
+        }
     }
 }
 
@@ -45,14 +51,6 @@ pub struct CoinTill {
     settings: TillSettings,
 }
 
-/// What is presented, checked against the offer.
-struct Checked {
-    tid: TidPy,
-    payload: florin_crypto::Digest,
-    com: Com,
-    presentation: Presentation,
-}
-
 impl CoinTill {
     /// The till of a registered gate.
     #[must_use]
@@ -60,60 +58,95 @@ impl CoinTill {
         Self { desk, member, settings }
     }
 
+    pub(crate) const fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    pub(crate) const fn member(&self) -> &Member {
+        &self.member
+    }
+
+    pub(crate) const fn patience(&self) -> Duration {
+        self.settings.patience
+    }
+
     /// Reads a payment and binds it to this request. Errors are x402 codes; such a request counts as unpaid.
-    fn check(&self, paying: &Paying<'_>) -> Result<Checked, &'static str> {
+    fn claim(&self, paying: &Paying<'_>) -> Result<Claim, &'static str> {
         let payment = paying.payment;
-        let offer = offer::entry(&self.member, paying.rule, self.settings.max_timeout_s);
+        let max_timeout_s = self.settings.max_timeout_s;
+        let offer = offer::entry(&self.member, paying.rule, max_timeout_s);
         if offer.as_ref() != Some(&payment.accepted) {
             return Err("invalid_payment_requirements");
         }
         let amount = paying.rule.price.ok_or("invalid_payment_requirements")?;
-        let presentation = CoinPayload::read(&payment.payload).ok_or("invalid_payload")?;
-        let accepted = jcs(&payment.accepted).map_err(|_| "invalid_payload")?;
-        let payload = jcs(&payment.payload).map_err(|_| "invalid_payload")?;
-        let web = WebPayment {
-            accepted_jcs: &accepted,
+        let bought = Bought {
+            amount,
             method: paying.method,
             resource: paying.resource,
-            r: presentation.r,
+            max_timeout_s,
+            settle: paying.rule.settle.unwrap_or_default(),
         };
-        let party = &self.member.party;
-        let com = web
-            .com(amount, presentation.payer, party.id(), party.list.operator, presentation.deadline)
-            .ok_or("invalid_payload")?;
-        let payload = digest("florin/v1/gate/payload", &[&payload]);
-        Ok(Checked { tid: com.tid, payload, com, presentation })
+        Claim::of(&self.member, &payment.accepted, &payment.payload, &bought)
     }
 
     async fn settled(&self, paying: &Paying<'_>) -> Result<Settlement, ActError> {
-        let checked = match self.check(paying) {
-            Ok(checked) => checked,
+        let claim = match self.claim(paying) {
+            Ok(claim) => claim,
             Err(code) => return Ok(Settlement::NotPaying(code)),
         };
-        let order = match self.order(checked.tid)? {
-            Some(order) => order,
-            None => match self.begin(&checked, paying.rule.settle.unwrap_or_default()).await? {
-                Ok(order) => order,
-                Err(settlement) => return Ok(settlement),
-            },
-        };
-        if order.payload != checked.payload || order.com != checked.com.digest() {
-            return Ok(Settlement::IdReused);
-        }
-        let order = self.follow(order).await?;
-        Ok(self.outcome(&order))
+        let order = self.order_of(&claim).await?;
+        Ok(order.map_or_else(|settlement| settlement, |o| self.outcome(&o, self.settings.replay_window_ms)))
     }
 
-    fn order(&self, tid: TidPy) -> Result<Option<Order>, ActError> {
+    async fn stands(&self, paying: &Paying<'_>) -> Result<Standing, ActError> {
+        let claim = match self.claim(paying) {
+            Ok(claim) => claim,
+            Err(code) => return Ok(Standing::Not(Box::new(Settlement::NotPaying(code)))),
+        };
+        let order = *claim.tid.bytes();
+        if let Some(known) = self.order(claim.tid)? {
+            let same = claim.is_of(&known);
+            return Ok(if same {
+                Standing::Settle(order)
+            } else {
+                Standing::Not(Box::new(Settlement::IdReused))
+            });
+        }
+        if !claim.is_timely(self.desk.now()) {
+            return Ok(Standing::Not(Box::new(Settlement::NotPaying("florin_expired"))));
+        }
+        Ok(match self.would_be(&claim).await {
+            Would::Be(WouldBe::Paid) => Standing::Good(order),
+            // Its verdict tells the payer which coins are bad, or was given long ago.
+            Would::Be(_) | Would::Refused(_) => Standing::Settle(order),
+            Would::Unknown => Standing::Not(Box::new(Settlement::Open { retry_after_s: 2 })),
+        })
+    }
+
+    /// The order of a claim: the one that is there, or a new one, followed as long as a request waits.
+    pub(crate) async fn order_of(&self, claim: &Claim) -> Result<Result<Order, Settlement>, ActError> {
+        let order = match self.order(claim.tid)? {
+            Some(order) => order,
+            None => match self.begin(claim).await? {
+                Ok(order) => order,
+                Err(settlement) => return Ok(Err(settlement)),
+            },
+        };
+        if !claim.is_of(&order) {
+            return Ok(Err(Settlement::IdReused));
+        }
+        Ok(Ok(self.follow(order).await?))
+    }
+
+    pub(crate) fn order(&self, tid: TidPy) -> Result<Option<Order>, ActError> {
         Ok(self.desk.document(Order::key_of(tid))?.and_then(|bytes| Order::read(&bytes)))
     }
 
     /// Persists the order and its ValidationReq in one transition, before the first byte leaves.
-    async fn begin(&self, checked: &Checked, settle: Settle) -> Result<Result<Order, Settlement>, ActError> {
+    async fn begin(&self, checked: &Claim) -> Result<Result<Order, Settlement>, ActError> {
         let now = self.desk.now();
         let Presentation { payer, deadline, enc_c1, .. } = &checked.presentation;
-        let latest = now.plus_ms(self.settings.max_timeout_s.saturating_mul(1000)).plus_ms(SKEW_MS);
-        if *deadline <= now || *deadline > latest {
+        if !checked.is_timely(now) {
             return Ok(Err(Settlement::NotPaying("florin_expired")));
         }
         let order = Order {
@@ -126,7 +159,7 @@ impl CoinTill {
             since: now,
             exchange: ExchangeId::NONE,
             state: OrderState::Open(Presented { enc_c1: enc_c1.clone(), deadline: *deadline }),
-            settle,
+            settle: checked.settle,
         };
         let Some(x) = self.desk.validation(&order, *deadline, enc_c1) else {
             tracing::error!("the operator's key list has no key to seal to now");
@@ -185,11 +218,17 @@ impl CoinTill {
         });
     }
 
-    fn outcome(&self, order: &Order) -> Settlement {
+    /// What becomes of coins where no rule says so.
+    pub(crate) const fn settle_default(&self) -> Settle {
+        self.settings.settle
+    }
+
+    /// What an order comes to; a paid one is good for the same answer so long.
+    pub(crate) fn outcome(&self, order: &Order, window_ms: u64) -> Settlement {
         match &order.state {
             OrderState::Open(_) => Settlement::Open { retry_after_s: 2 },
             OrderState::Paid(paid) => {
-                let over = self.desk.now().since(paid.at) > self.settings.replay_window_ms;
+                let over = self.desk.now().since(paid.at) > window_ms;
                 if paid.served || over {
                     return Settlement::AlreadyUsed;
                 }
@@ -264,6 +303,18 @@ impl CoinTill {
 impl Till for CoinTill {
     fn accepts(&self, rule: &Rule) -> Vec<Value> {
         offer::entry(&self.member, rule, self.settings.max_timeout_s).into_iter().collect()
+    }
+
+    fn standing<'a>(&'a self, paying: Paying<'a>) -> Checking<'a> {
+        Box::pin(async move {
+            match self.stands(&paying).await {
+                Ok(standing) => standing,
+                Err(error) => {
+                    tracing::error!(%error, "the gate's books failed");
+                    Standing::Not(Box::new(Settlement::Open { retry_after_s: 5 }))
+                }
+            }
+        })
     }
 
     fn settle<'a>(&'a self, paying: Paying<'a>) -> Settling<'a> {

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use florin_coin::issuer::{
-    AcknowledgeStep, AggregateBalanceStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep,
+    AcknowledgeStep, AggregateBalanceStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CheckStep, CollectAckStep,
     CollectStep, PayeeStatusStep, PayerStatusStep, PaymentStep, RedeemAggregateStep, RedeemStep, RefreshStep,
     RefundStep,
     WRequest1Step, WRequest3Step,
@@ -44,6 +44,7 @@ pub fn router(operator: &Arc<Operator>) -> Router {
         .merge(step(o, books, CollectStep(i())))
         .merge(step(o, books, CollectAckStep(i())))
         .merge(step(o, books, PaymentStep(i())))
+        .merge(step(o, books, CheckStep::new(i())))
         .merge(step(o, books, AcknowledgeStep(i())))
         .merge(step(o, books, ChangeStep(i())))
         .merge(step(o, books, RefreshStep(i())))

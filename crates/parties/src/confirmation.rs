@@ -200,7 +200,7 @@ impl Step for ConfirmStep {
 
     fn needs(&self, opened: &Confirmation) -> Needs {
         let documents = vec![Participant::key_of(opened.id), Enrolment::key_of(opened.id)];
-        Needs { documents, once: vec![opened.once()], marks: Vec::new() }
+        Needs { documents, once: vec![opened.once()], ..Needs::default() }
     }
 
     fn decide(&self, opened: &Confirmation, facts: &Facts, moment: &mut Moment<'_>) -> Decision {

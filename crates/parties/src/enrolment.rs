@@ -225,7 +225,7 @@ impl Step for EnrolStep {
 
     fn needs(&self, opened: &EnrolRequest) -> Needs {
         let documents = vec![Participant::key_of(opened.id), Enrolment::key_of(opened.id)];
-        Needs { documents, once: vec![opened.once()], marks: Vec::new() }
+        Needs { documents, once: vec![opened.once()], ..Needs::default() }
     }
 
     fn decide(&self, opened: &EnrolRequest, facts: &Facts, moment: &mut Moment<'_>) -> Decision {

@@ -203,7 +203,7 @@ pub mod copy {
     #[must_use]
     pub fn needs(out: &Outgoing) -> Option<Needs> {
         let participant = Participant::read(&out.body)?;
-        Some(Needs { documents: vec![participant.key()], once: vec![once(out)], marks: Vec::new() })
+        Some(Needs { documents: vec![participant.key()], once: vec![once(out)], ..Needs::default() })
     }
 
     /// The change in the books lane; nothing if it arrived before, or if a later one did.

@@ -207,7 +207,7 @@ impl Step for RegisterStep {
     fn needs(&self, opened: &Registration) -> Needs {
         let mut documents = vec![Participant::key_of(opened.id), Identity::key_of(opened.id)];
         documents.extend(opened.name.as_ref().map(ParticipantName::key));
-        Needs { documents, once: vec![opened.once()], marks: Vec::new() }
+        Needs { documents, once: vec![opened.once()], ..Needs::default() }
     }
 
     fn decide(&self, opened: &Registration, facts: &Facts, moment: &mut Moment<'_>) -> Decision {

@@ -349,7 +349,7 @@ pub const fn event_once(event: &BankEvent) -> OnceKey {
 #[must_use]
 pub fn event_needs(event: &BankEvent) -> Needs {
     let documents = order_of(event).map(OrderRecord::key_of).into_iter().collect();
-    Needs { documents, once: vec![event_once(event)], marks: Vec::new() }
+    Needs { documents, once: vec![event_once(event)], ..Needs::default() }
 }
 
 /// The order that an event is about.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use florin_books::{
     Audit, AuditReport, Clock, Document, DocumentKey, DocumentKind, Facts, Lane, LaneSpec, Needs, Record,
-    Rejected, Seq, Transition, Written,
+    Rejected, Seq, TokenNumber, Transition, Written,
 };
 
 use crate::contract::{FoldedDocument, Log, OwnerId, Reads, StoreError};
@@ -158,11 +158,30 @@ impl Books {
     }
 
     /// Reads what is durable of the things named. A document may be newer than `as_of`; who builds on it is then
-    /// refused as `Moved` and reads again.
+    /// refused as `Moved` and reads again. Tokens are looked at first, on the writer's thread: what has spent one of them
+    /// is then among the once keys.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Those of the store; `Unknown` where tokens are asked for and the books have stopped.
     pub fn load(&self, needs: &Needs) -> Result<Facts, StoreError> {
+        let dead = self.dead(&needs.tokens)?;
+        Ok(Facts { dead, ..self.load_stored(needs)? })
+    }
+
+    /// Which of these are not live.
+    fn dead(&self, tokens: &[TokenNumber]) -> Result<Vec<TokenNumber>, StoreError> {
+        if tokens.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut asked = tokens.to_vec();
+        let look = move |lane: &Lane| {
+            asked.retain(|number| number.lane != lane.spec().lane || !lane.live().is_live(number));
+            asked
+        };
+        self.view(look).map_err(|_| StoreError::Unknown)
+    }
+
+    fn load_stored(&self, needs: &Needs) -> Result<Facts, StoreError> {
         for _ in 0..LOAD_TRIES {
             let (mut facts, rest) = self.look_up(needs);
             if rest.documents.is_empty() && rest.once.is_empty() && rest.marks.is_empty() {

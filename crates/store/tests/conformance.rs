@@ -56,6 +56,7 @@ fn once_keys_and_marks_are_found_across_folds_and_restarts() {
             documents: vec![],
             once: (1..=13).map(once).collect(),
             marks: (1..=13).map(mark).collect(),
+            ..Needs::default()
         };
         let mut facts = books.load(&needs).unwrap();
         assert_eq!(facts.as_of, Seq(12));
@@ -128,6 +129,32 @@ fn marks_that_ended_are_forgotten_at_a_fold() {
         assert_eq!(books.load(&needs).unwrap().marked, [id(1)]);
         fill(&books, 10..=20);
         assert!(books.load(&needs).unwrap().marked.is_empty());
+    });
+}
+
+#[test]
+fn facts_tell_which_tokens_are_dead_and_what_killed_them() {
+    on_both(|place| {
+        let books = start(place.open().unwrap(), 2).unwrap();
+        fill(&books, 1..=2);
+        let issued = |n| books.record(Seq(n)).unwrap().unwrap().core.created[0].numbers().next().unwrap();
+        let (first, second) = (issued(1), issued(2));
+        let never = TokenNumber { counter: 1000, ..first };
+        let foreign = TokenNumber { lane: LaneId(first.lane.0 + 1), ..second };
+        let tokens = vec![first, second, never, foreign];
+        let needs = Needs { tokens, once: vec![once(3)], ..Needs::default() };
+        let before = books.durable();
+        let facts = books.load(&needs).unwrap();
+        assert_eq!((facts.dead, facts.once.len(), facts.as_of), (vec![never, foreign], 0, before));
+        books.commit(spend(3, first.counter, 1, books.durable())).unwrap();
+        let facts = books.load(&needs).unwrap();
+        assert_eq!((facts.dead, facts.once[&once(3)]), (vec![first, never, foreign], Seq(3)));
+        fill(&books, 10..=20);
+        drop(books);
+        let books = start(place.open().unwrap(), 2).unwrap();
+        assert_eq!(books.load(&needs).unwrap().dead, [first, never, foreign]);
+        books.clone().stop().unwrap();
+        assert!(books.load(&needs).is_err());
     });
 }
 

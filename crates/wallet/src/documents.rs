@@ -207,6 +207,21 @@ pub(crate) enum Target {
     /// An invoice: the box where the answer comes.
     #[n(1)]
     Invoice(#[n(0)] TidPy),
+    /// A payload that was handed out: whoever asked for it presents it, and the operator says what became of it.
+    #[n(2)]
+    Payload(#[n(0)] HandedOut),
+}
+
+/// What a payload that was handed out pays for.
+///
+/// Shape: `[method, url]`.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct HandedOut {
+    #[n(0)]
+    pub method: String,
+    #[n(1)]
+    pub url: String,
 }
 
 /// A request for a page.

@@ -353,6 +353,7 @@ impl Target {
         match self {
             Self::Page(request) => request.url.clone(),
             Self::Invoice(tid) => format!("invoice {tid}"),
+            Self::Payload(given) => given.url.clone(),
         }
     }
 }

@@ -101,7 +101,8 @@ impl Wallet {
         let required = required.ok_or(WalletError::NoOffer { url: asked.url.clone(), why })?;
         let offer = Offer::choose(&asked.url, required, &self.keys())?;
         progress.say(&format!("paying {}", offer.amount));
-        let (x, payment) = self.begin_page(&asked, &offer, &options.policy).await?;
+        let page = Target::Page(asked.clone());
+        let (x, payment) = self.begin_web(&asked.method, page, &offer, &options.policy).await?;
         self.finish_page(&x, &payment, output, false).await
     }
 
@@ -145,12 +146,14 @@ impl Wallet {
     }
 
     /// Persists the paying request with its coins.
-    async fn begin_page(
+    pub(crate) async fn begin_web(
         &self,
-        asked: &WebRequest,
+        method: &str,
+        target: Target,
         offer: &Offer,
         policy: &Policy,
     ) -> Result<(Exchange, Payment), WalletError> {
+        let url = target.title();
         self.check_limits(offer.amount, policy)?;
         let issuer = self.issuer().await?;
         for _ in 0..BEGIN_TRIES_MAX {
@@ -158,9 +161,8 @@ impl Wallet {
             let (r, payer): ([u8; 16], PartyId) = (self.draw(), PartyId::new(self.draw()));
             let now = self.now();
             let deadline = now.plus_ms(offer.timeout_s.saturating_mul(1000));
-            let no = |why| WalletError::NoOffer { url: asked.url.clone(), why };
-            let com =
-                offer.com(&asked.method, r, payer, issuer.id, deadline).ok_or(no("its URL is too long"))?;
+            let no = |why| WalletError::NoOffer { url: url.clone(), why };
+            let com = offer.com(method, r, payer, issuer.id, deadline).ok_or(no("its URL is too long"))?;
             let set = coin_set(&coins, offer.amount.currency())?;
             let paying = payer::send_coins(&issuer, &com, set, &mut *self.entropy())
                 .map_err(|_| WalletError::NotPayable { amount: offer.amount })?;
@@ -173,6 +175,7 @@ impl Wallet {
                     payer: payer.to_string(),
                     deadline: deadline.0,
                     enc_c1: BASE64URL_NOPAD.encode(&cbor::encode(&paying.enc_c1)),
+                    method: matches!(target, Target::Payload(_)).then(|| method.to_owned()),
                 },
                 extensions: offer.extensions.as_ref(),
             };
@@ -182,10 +185,10 @@ impl Wallet {
                 day: day_of(now),
                 com,
                 certificate: Bytes(offer.certificate.clone()),
-                target: Target::Page(asked.clone()),
+                target: target.clone(),
             };
             let note = Note::Pay(payment.clone());
-            let mut x = self.exchange(&asked.url, header.as_bytes().to_vec(), paying.pending.to_vec(), &note);
+            let mut x = self.exchange(&url, header.as_bytes().to_vec(), paying.pending.to_vec(), &note);
             x.reserved = coins.iter().map(|owned| owned.id).collect();
             if self.begin_payment(&x, &payment, policy).await? {
                 return Ok((x, payment));
@@ -297,10 +300,14 @@ impl Wallet {
         if answer.status == StatusCode::PAYMENT_REQUIRED {
             return Said::AskOperator;
         }
-        let after_s = retry_after(&answer.headers);
-        let slug = problem_of(answer).await.and_then(|problem| problem.slug);
+        let (status, after_s) = (answer.status, retry_after(&answer.headers));
+        let problem = problem_of(answer).await;
+        let passes = problem.as_ref().and_then(|problem| problem.same_bytes_may_be_sent_again);
+        let slug = problem.and_then(|problem| problem.slug);
         match slug.as_deref() {
             Some("already-used" | "request-id-reused") => Said::AskOperator,
+            // Where the service comes before the money, its error says that nothing was taken; the operator makes sure.
+            _ if is_error(status) && passes != Some(true) && !x402::is_upfront(&x.body) => Said::AskOperator,
             _ => Said::Later { slug, after_s },
         }
     }
@@ -371,6 +378,17 @@ impl WebRequest {
 /// A gate's word that the service behind it did not answer.
 const fn is_away(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
+}
+
+/// An answer that will not be another one soon.
+fn is_error(status: StatusCode) -> bool {
+    let soon = [
+        StatusCode::REQUEST_TIMEOUT,
+        StatusCode::TOO_EARLY,
+        StatusCode::TOO_MANY_REQUESTS,
+        StatusCode::SERVICE_UNAVAILABLE,
+    ];
+    status.as_u16() >= 400 && !soon.contains(&status)
 }
 
 fn page_missing(item: &Item, resumed: bool, status: StatusCode) -> PayReport {

@@ -130,6 +130,7 @@ impl Wallet {
                         self.resolve_past(&x, &payment).await.map(|_| ())
                     }
                     Target::Page(_) => Ok(()),
+                    Target::Payload(_) => self.resolve(&x, &payment, false).await.map(|_| ()),
                     Target::Invoice(_) => self.try_invoice(&x, &payment).await,
                 },
                 Some(_) => self.settle_within(&x, Duration::ZERO).await.map(|_| ()),
@@ -167,6 +168,7 @@ impl Wallet {
                 Note::Pay(payment) => {
                     let hint = match payment.target {
                         Target::Page(_) => "florin wallet pay URL again",
+                        Target::Payload(_) => "florin wallet status again, at the latest after that time",
                         Target::Invoice(_) => "florin wallet pay INVOICE again, or with --cancel",
                     };
                     let what = format!("payment of {}", payment.target.title());

@@ -71,6 +71,9 @@ pub(crate) struct CoinPayload {
     pub payer: String,
     pub deadline: u64,
     pub enc_c1: String,
+    /// For a facilitator, which does not see the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
 }
 
 /// What a settled answer says.
@@ -101,6 +104,17 @@ pub(crate) struct FlorinExtension {
 pub(crate) fn encode<T: Serialize>(object: &T, max: usize) -> Option<HeaderValue> {
     let json = serde_json::to_vec(object).ok().filter(|json| json.len() <= max)?;
     HeaderValue::from_str(&BASE64.encode(&json)).ok()
+}
+
+/// The JSON in a header value that [`encode`] made.
+pub(crate) fn decode_value(value: &[u8]) -> Option<Value> {
+    serde_json::from_slice(&BASE64.decode(value).ok()?).ok()
+}
+
+/// Whether a payment that was made with this header value is settled before the service is called, as its offer says.
+pub(crate) fn is_upfront(value: &[u8]) -> bool {
+    let payload = decode_value(value).unwrap_or_default();
+    payload.pointer("/accepted/extra/paymentFlow").and_then(Value::as_str) == Some("upfront")
 }
 
 /// Reads the one header of this name; nothing if it is not there, or not what it should be.

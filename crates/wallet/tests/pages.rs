@@ -186,6 +186,32 @@ async fn a_server_that_refuses_by_itself_gets_nothing() {
 }
 
 #[tokio::test]
+async fn a_service_that_fails_before_it_is_paid_costs_nothing() {
+    for (n, status) in [500, 404, 403, 502].into_iter().enumerate() {
+        let world = World::new(700 + n as u64);
+        let wallet = world.with_coins("w", "1.00 FLO", &BuyOptions::default()).await;
+        world.shop.manner(Manner::Failing(status));
+        let report = pay(&wallet, "/7", &mut memory()).await.unwrap();
+        assert_eq!((report.outcome, report.http_status), (PayOutcome::Never, Some(status)));
+        assert_eq!((report.exit_code().number(), report.page_bytes), (1, None));
+        assert_eq!((holds(&wallet), reserved(&wallet)), (100, 0), "free at once");
+        assert_eq!(wallet.limits().unwrap().limits[0].spent_today.minor(), 0);
+        world.shop.manner(Manner::Honest);
+        assert_eq!(pay(&wallet, "/7", &mut memory()).await.unwrap().outcome, PayOutcome::Paid);
+        adds_up(&world, &wallet, 100);
+    }
+    // What says of itself that it passes is asked again, and ends at the deadline.
+    let world = World::new(710);
+    let wallet = world.with_coins("w", "1.00 FLO", &BuyOptions::default()).await;
+    world.shop.manner(Manner::Failing(503));
+    assert_eq!(pay(&wallet, "/7", &mut memory()).await.unwrap_err().slug(), "not-known-yet");
+    assert_eq!(reserved(&wallet), 7);
+    world.later(61_000);
+    assert_eq!(wallet.status().await.unwrap().settled, 1);
+    assert_eq!((holds(&wallet), reserved(&wallet)), (100, 0));
+}
+
+#[tokio::test]
 async fn a_server_that_claims_another_amount_gets_nothing() {
     let world = World::new(8);
     let wallet = world.with_coins("w", "1.00 FLO", &BuyOptions::default()).await;

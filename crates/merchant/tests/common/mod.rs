@@ -15,10 +15,11 @@ use std::time::Duration;
 use axum::Router;
 use data_encoding::BASE64;
 use florin_http::{Limits, Stop, serve};
-use florin_merchant::settle::{Noting, Settling};
+use florin_merchant::settle::{Checking, Noting, Settling};
 use florin_merchant::x402::SettleResponse;
 use florin_merchant::{
-    Gate, Outside, Payable, Paying, Proxy, Rule, Rules, Served, Settlement, Shop, Till, router,
+    Gate, HoldSettings, Outside, Payable, Paying, Proxy, Rule, Rules, Served, Settlement, Shop, Standing,
+    Till, router,
 };
 use florin_money::{Currency, Denominations};
 use serde_json::{Value, json};
@@ -53,6 +54,13 @@ impl Till for Told {
         vec![
             json!({"scheme": "exact", "amount": rule.price.unwrap().minor().to_string(), "extra": {"rule": rule.label()}}),
         ]
+    }
+
+    fn standing<'a>(&'a self, paying: Paying<'a>) -> Checking<'a> {
+        let told = paying.payment.payload["do"].as_str().unwrap().to_owned();
+        Box::pin(
+            async move { if told == "pay" { Standing::Good([1; 16]) } else { Standing::Settle([1; 16]) } },
+        )
     }
 
     fn settle<'a>(&'a self, paying: Paying<'a>) -> Settling<'a> {
@@ -113,6 +121,7 @@ pub async fn gate_to(upstream: &str, header_timeout: Duration) -> Running {
         proxy: Proxy::new(upstream, header_timeout, None).unwrap(),
         outside: Outside::default(),
         shop: Shop { name: "Corner shop".into(), operator: "Town mint".into(), test: true },
+        hold: HoldSettings::default(),
         entropy: florin_shell::house::os_entropy(),
     };
     let (gate, stop) = listen(router(gate)).await;

@@ -18,7 +18,7 @@ use florin_books::{
     Timestamp, Transition,
 };
 use florin_coin::issuer::{
-    AcknowledgeStep, AggregateBalanceStep, ChangeStep, Issuer, IssuerSecrets, Lanes, PaymentStep,
+    AcknowledgeStep, AggregateBalanceStep, ChangeStep, CheckStep, Issuer, IssuerSecrets, Lanes, PaymentStep,
     RedeemAggregateStep, RedeemStep, SoftwareModule,
 };
 use florin_coin::web::WebPayment;
@@ -164,6 +164,7 @@ impl Operator {
             }
             "/v1/parties/confirm" => serve(&self.identity, ConfirmStep::new(self.keys.clone()), body).await,
             "/v1/coin/validation-req" => serve(&self.books, PaymentStep(issuer), body).await,
+            "/v1/coin/check" => serve(&self.books, CheckStep::new(issuer), body).await,
             "/v1/coin/issuance2" => serve(&self.books, AcknowledgeStep(issuer), body).await,
             "/v1/coin/change" => serve(&self.books, ChangeStep(issuer), body).await,
             "/v1/coin/redeem-aggregate" => serve(&self.books, RedeemAggregateStep(issuer), body).await,
@@ -306,16 +307,26 @@ impl World {
     pub fn payment(&self, path: &str, coins: CoinSet, r: u8) -> (PaymentPayload, Vec<u8>) {
         let rule = self.rule(path);
         let accepted = self.till().accepts(rule).remove(0);
+        self.payment_of(accepted, rule.price.unwrap(), ("GET", &url(path)), coins, r)
+    }
+
+    /// The same for any entry and any request.
+    pub fn payment_of(
+        &self,
+        accepted: serde_json::Value,
+        price: Amount,
+        (method, url): (&str, &str),
+        coins: CoinSet,
+        r: u8,
+    ) -> (PaymentPayload, Vec<u8>) {
         let accepted_jcs = jcs(&accepted).unwrap();
-        let url = url(path);
-        let web = WebPayment { accepted_jcs: &accepted_jcs, method: "GET", resource: &url, r: [r; 16] };
+        let web = WebPayment { accepted_jcs: &accepted_jcs, method, resource: url, r: [r; 16] };
         let mut entropy = SeededEntropy::from_number(u64::from(r));
         let payer = PartyId::new(random(&mut entropy));
         let now = self.clock.now();
         let list = &self.operator.list;
         let deadline = now.plus_ms(30_000);
-        let com =
-            web.com(rule.price.unwrap(), payer, self.member.party.id(), list.operator, deadline).unwrap();
+        let com = web.com(price, payer, self.member.party.id(), list.operator, deadline).unwrap();
         let issuer = IssuerKey::of(list, now).unwrap();
         let paying = payer::send_coins(&issuer, &com, coins, &mut entropy).unwrap();
         let presentation = Presentation { r: [r; 16], payer, deadline, enc_c1: paying.enc_c1 };

@@ -146,6 +146,38 @@ pub struct ValidationReq {
     pub enc_c1: Envelope,
 }
 
+/// What the answer to `check` says: what ValidationReq would come to at this moment. It binds nobody.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(index_only)]
+pub enum WouldBe {
+    /// It would be paid.
+    #[n(0)]
+    Paid,
+    /// Some coins are not good; which, and why, only the payer may know.
+    #[n(1)]
+    Denied,
+    /// The coins are worth another amount.
+    #[n(2)]
+    AmountMismatch,
+    /// The payment, its number or its envelope has had its fate; ValidationReq or `payee-status` says which.
+    #[n(3)]
+    Decided,
+}
+
+/// The answer to `check`, I to PY, sealed under the key exported from the request (G8). `check` itself is a ValidationReq
+/// whose context says `check`: neither can be taken for the other.
+///
+/// Shape: `[would be]`.
+/// Errors of `check`, in checking order: those of ValidationReq, and nothing of them is recorded either.
+/// Source: web.md, "Florin's profile".
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(array)]
+pub struct CheckAnswer {
+    /// What it would come to.
+    #[n(0)]
+    pub would_be: WouldBe,
+}
+
 /// How a payment stands, for ever.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(index_only)]

@@ -17,13 +17,15 @@ use crate::com::{PDesc, TidPy, pay_id};
 use crate::issuer::issuance2_mac;
 use crate::kinds::RAIL;
 use crate::messages::{
-    Invoice, Issuance1, Issuance2, Outcome, PayeeStatus, Receipt, SendCoins, VDesc, VOption, ValidationReq,
-    Verdict, envelope_digest,
+    CheckAnswer, Invoice, Issuance1, Issuance2, Outcome, PayeeStatus, Receipt, SendCoins, VDesc, VOption,
+    ValidationReq, Verdict, WouldBe, envelope_digest,
 };
 use crate::payer::INVOICE_PREFIX;
 
 /// The path of ValidationReq.
 pub const VALIDATION_PATH: &str = "/v1/coin/validation-req";
+/// The path of `check`.
+pub const CHECK_PATH: &str = "/v1/coin/check";
 /// The path of Issuance2.
 pub const ACK_PATH: &str = "/v1/coin/issuance2";
 /// The path of a payee's question.
@@ -120,18 +122,8 @@ pub fn validation_req(
     entropy: &mut dyn Entropy,
 ) -> Result<Prepared, AskError> {
     let payee = me.id();
-    let request = ValidationReq {
-        context: Context::new(RAIL, "validation-req", payee, issuer.id),
-        payer: presented.payer,
-        tid: presented.tid,
-        v_desc: v_desc.clone(),
-        com: presented.com,
-        deadline: presented.deadline,
-        enc_c1: presented.enc_c1.clone(),
-    };
-    let (envelope, exporter) = issuer.seal("validation-req", &[], &sign(&me.signing, &request), entropy)?;
-    let body = cbor::encode(&envelope);
-    let reply = KeptReply::new(&exporter, "issuance1", issuer.id, payee, &body);
+    let (body, reply) =
+        present(["validation-req", "issuance1"], issuer, me, presented, v_desc.clone(), entropy)?;
     let kept = KeptValidation {
         reply,
         payee,
@@ -142,6 +134,56 @@ pub fn validation_req(
         enc_c1: envelope_digest(&presented.enc_c1),
     };
     Ok(Prepared { path: VALIDATION_PATH, body, pending: keep(&kept) })
+}
+
+/// Signs and seals what a payer has presented; `messages` are the names of the request and of its reply.
+fn present(
+    messages: [&str; 2],
+    issuer: &IssuerKey,
+    me: &IdentityKeys,
+    presented: &Presented,
+    v_desc: VDesc,
+    entropy: &mut dyn Entropy,
+) -> Result<(Vec<u8>, KeptReply), AskError> {
+    let [message, reply] = messages;
+    let request = ValidationReq {
+        context: Context::new(RAIL, message, me.id(), issuer.id),
+        payer: presented.payer,
+        tid: presented.tid,
+        v_desc,
+        com: presented.com,
+        deadline: presented.deadline,
+        enc_c1: presented.enc_c1.clone(),
+    };
+    let (envelope, exporter) = issuer.seal(message, &[], &sign(&me.signing, &request), entropy)?;
+    let body = cbor::encode(&envelope);
+    let reply = KeptReply::new(&exporter, reply, issuer.id, me.id(), &body);
+    Ok((body, reply))
+}
+
+/// `check`: asks whether ValidationReq would go through right now. Nothing comes of it, so it need not be persisted.
+///
+/// # Errors
+/// [`AskError`].
+pub fn check_request(
+    issuer: &IssuerKey,
+    me: &IdentityKeys,
+    presented: &Presented,
+    v_desc: VDesc,
+    entropy: &mut dyn Entropy,
+) -> Result<Prepared, AskError> {
+    let (body, reply) = present(["check", "check-reply"], issuer, me, presented, v_desc, entropy)?;
+    Ok(Prepared { path: CHECK_PATH, body, pending: keep(&reply) })
+}
+
+/// Reads the answer to [`check_request`]; only the issuer has the key that seals it.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn read_check(pending: &[u8], answer: &[u8]) -> Result<WouldBe, ReadError> {
+    let kept: KeptReply = kept(pending)?;
+    let answer: CheckAnswer = kept.open(answer)?;
+    Ok(answer.would_be)
 }
 
 /// V-DESC for new coins.

@@ -36,6 +36,8 @@ pub enum Manner {
     Boaster,
     /// Breaks off the first page of each payment.
     Cutting,
+    /// Calls its service first, which fails with this status; nothing is settled.
+    Failing(u16),
 }
 
 struct Order {
@@ -145,6 +147,9 @@ impl Shop {
         }
         if manner == Manner::Stubborn {
             return unpaid(&entry, &url);
+        }
+        if let Manner::Failing(status) = manner {
+            return plain(StatusCode::from_u16(status).unwrap(), b"sorry".to_vec());
         }
         if manner == Manner::Boaster {
             let said = json!({"success": true, "transaction": "x", "network": "florin:x"});

@@ -43,7 +43,7 @@ impl Step for AcknowledgeStep {
     fn needs(&self, ack: &Issuance2) -> Needs {
         let payee = ack.context.sender;
         let key = once(STEP_ACK, payee, *ack.pay_id.bytes());
-        Needs { once: vec![key], documents: vec![acknowledged(payee, ack.pay_id)], marks: Vec::new() }
+        Needs { once: vec![key], documents: vec![acknowledged(payee, ack.pay_id)], ..Needs::default() }
     }
 
     fn decide(&self, ack: &Issuance2, facts: &Facts, moment: &mut Moment<'_>) -> Decision {

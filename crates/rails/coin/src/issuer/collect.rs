@@ -109,7 +109,7 @@ impl Step for CollectStep {
         Needs {
             documents: vec![DocumentKey::new(CLAIM, id)],
             once: vec![once(STEP_COLLECT, PartyId::NONE, id)],
-            marks: Vec::new(),
+            ..Needs::default()
         }
     }
 
@@ -214,7 +214,7 @@ impl Step for CollectAckStep {
         Needs {
             documents: vec![DocumentKey::new(CLAIM, ack.claim.0)],
             once: vec![once(STEP_COLLECT_ACK, PartyId::NONE, ack.claim.0)],
-            marks: Vec::new(),
+            ..Needs::default()
         }
     }
 

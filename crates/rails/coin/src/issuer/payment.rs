@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use florin_books::{
-    Account, Condition, EffectId, Facts, Needs, Record, Rejected, Timestamp, Transition, TxId,
+    Account, Condition, EffectId, Facts, Needs, Record, Rejected, Timestamp, TokenNumber, Transition, TxId,
 };
 use florin_crypto::{ByteArray, Bytes, Digest, Exporter, cbor, random};
 use florin_parties::{Participant, ReplyFrame, Roles};
 use florin_rail::common::{BAD_REQUEST, FAULT};
 use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName};
+use minicbor::Encode;
 
 use super::frame::{Unverified, addressed, check_deadline, may_act, read, read_signed, unseal};
 use super::holders::HolderList;
@@ -38,10 +39,37 @@ pub struct OpenedPayment {
     coins: Option<OpenedCoins>,
 }
 
-struct OpenedCoins {
+pub(super) struct OpenedCoins {
     inside: EncC1,
     exporter: Exporter,
     checked: Checked,
+}
+
+impl OpenedPayment {
+    /// Bad coins, then the amount, then yes; whether the coins are live, only the lane knows.
+    pub(super) fn outcome(&self, coins: &OpenedCoins) -> Outcome {
+        if !coins.checked.bad.is_empty() {
+            Outcome::Denied
+        } else if coins.inside.coins.total != self.request.message.v_desc.amount {
+            Outcome::AmountMismatch
+        } else {
+            Outcome::Paid
+        }
+    }
+
+    /// The coins' numbers, where the envelope is for the payee that asks: of another's coins it learns nothing.
+    pub(super) fn tokens(&self) -> Vec<TokenNumber> {
+        let asks = self.request.message.context.sender;
+        let own = self.coins.as_ref().filter(|coins| coins.inside.payee == asks);
+        own.map(|coins| coins.checked.numbers.clone()).unwrap_or_default()
+    }
+
+    /// Seals a reply to the payee that asks.
+    pub(super) fn seal<B: Encode<()> + Clone>(&self, issuer: &Issuer, message: &str, body: &B) -> Vec<u8> {
+        let payee = self.request.message.context.sender;
+        let frame = ReplyFrame::new(RAIL, message, issuer.id(), payee, self.th);
+        frame.seal(&frame.key(&self.exporter), body)
+    }
 }
 
 impl Step for PaymentStep {
@@ -52,12 +80,7 @@ impl Step for PaymentStep {
     }
 
     fn open(&self, body: &[u8], now: Timestamp) -> Result<OpenedPayment, Refusal> {
-        let sealed = unseal(&self.0, "validation-req", body)?;
-        let request: Unverified<ValidationReq> = read_signed(&sealed.plaintext)?;
-        addressed(&self.0, &request.message.context, "validation-req")?;
-        let enc_c1 = envelope_digest(&request.message.enc_c1);
-        let coins = self.open_coins(&request.message, now)?;
-        Ok(OpenedPayment { request, exporter: sealed.exporter, th: sealed.th, enc_c1, coins })
+        self.open_as("validation-req", body, now)
     }
 
     fn transcript(&self, o: &OpenedPayment) -> Option<Digest> {
@@ -75,7 +98,7 @@ impl Step for PaymentStep {
         }
         let mut documents = vec![Participant::key_of(payee), kinds::acknowledged(payee, id)];
         documents.extend(o.request.message.v_desc.holder.document());
-        Needs { documents, once: keys, marks: Vec::new() }
+        Needs { documents, once: keys, ..Needs::default() }
     }
 
     fn is_authentic(&self, o: &OpenedPayment, facts: &Facts) -> bool {
@@ -117,9 +140,7 @@ impl Step for PaymentStep {
             coins: self.0.mint(&record.core.created)?,
             payout: seed.payout,
         };
-        let payee = o.request.message.context.sender;
-        let frame = ReplyFrame::new(RAIL, "issuance1", self.0.id(), payee, o.th);
-        Ok(frame.seal(&frame.key(&o.exporter), &answer))
+        Ok(o.seal(&self.0, "issuance1", &answer))
     }
 
     /// The same envelope under a new reply key, until acknowledged (V3); or a payment that was voided.
@@ -134,6 +155,21 @@ impl Step for PaymentStep {
 }
 
 impl PaymentStep {
+    /// Opens a message of the shape of ValidationReq.
+    pub(super) fn open_as(
+        &self,
+        message: &str,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<OpenedPayment, Refusal> {
+        let sealed = unseal(&self.0, message, body)?;
+        let request: Unverified<ValidationReq> = read_signed(&sealed.plaintext)?;
+        addressed(&self.0, &request.message.context, message)?;
+        let enc_c1 = envelope_digest(&request.message.enc_c1);
+        let coins = self.open_coins(&request.message, now)?;
+        Ok(OpenedPayment { request, exporter: sealed.exporter, th: sealed.th, enc_c1, coins })
+    }
+
     /// Opens EncC1; `None` where it is for another key, of another Com, or not what it should be.
     fn open_coins(&self, m: &ValidationReq, now: Timestamp) -> Result<Option<OpenedCoins>, Refusal> {
         let opened = self.0.keys.open(RAIL, "enc-c1", m.com.as_bytes(), &m.enc_c1);
@@ -147,7 +183,7 @@ impl PaymentStep {
     }
 
     /// What does not depend on the coins' worth: nothing of it is recorded.
-    fn admit<'o>(
+    pub(super) fn admit<'o>(
         &self,
         o: &'o OpenedPayment,
         facts: &Facts,
@@ -201,7 +237,6 @@ impl PaymentStep {
         Ok(coins)
     }
 
-    /// Bad coins, then the amount, then yes.
     fn judge(
         &self,
         o: &OpenedPayment,
@@ -210,11 +245,9 @@ impl PaymentStep {
         moment: &mut Moment<'_>,
     ) -> Decision {
         let m = &o.request.message;
-        if !coins.checked.bad.is_empty() {
-            return Decision::Deny(self.deny(o, Outcome::Denied, coins.checked.bad.clone()));
-        }
-        if coins.inside.coins.total != m.v_desc.amount {
-            return Decision::Deny(self.deny(o, Outcome::AmountMismatch, Vec::new()));
+        let outcome = o.outcome(coins);
+        if outcome != Outcome::Paid {
+            return Decision::Deny(self.deny(o, outcome, coins.checked.bad.clone()));
         }
         let payout = (m.v_desc.option == VOption::Redeem).then(|| TxId::new(random(moment.entropy)));
         let mut t = self.record(o, Outcome::Paid, Vec::new(), payout);

@@ -41,7 +41,7 @@ impl PayOut {
         Needs {
             documents: vec![Participant::key_of(self.redeemer), Enrolment::key_of(self.redeemer)],
             once: vec![once(STEP_PAYOUT, PartyId::NONE, *self.id.bytes())],
-            marks: Vec::new(),
+            ..Needs::default()
         }
     }
 }

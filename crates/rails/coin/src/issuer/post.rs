@@ -119,7 +119,7 @@ impl Step for BoxOpenStep {
         Needs {
             documents: vec![Participant::key_of(m.context.sender)],
             once: vec![once(STEP_BOX_OPEN, m.context.sender, *m.tid.bytes())],
-            marks: Vec::new(),
+            ..Needs::default()
         }
     }
 

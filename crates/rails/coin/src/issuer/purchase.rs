@@ -180,7 +180,7 @@ impl HandOver {
         Needs {
             documents: vec![DocumentKey::new(CLAIM, claim_id(&self.claim.0))],
             once: vec![once(STEP_HAND_OVER, PartyId::NONE, this)],
-            marks: Vec::new(),
+            ..Needs::default()
         }
     }
 }

@@ -100,7 +100,7 @@ impl Step for RedeemStep {
         Needs {
             documents: vec![Participant::key_of(m.context.sender)],
             once: vec![once(STEP_REDEEM, m.context.sender, *m.txid.bytes())],
-            marks: Vec::new(),
+            ..Needs::default()
         }
     }
 

@@ -181,7 +181,7 @@ impl Step for PayeeStatusStep {
         let m = &o.request.message;
         let payee = m.context.sender;
         let once = vec![payment_once(payee, &m.com)];
-        Needs { documents: vec![Participant::key_of(payee)], once, marks: Vec::new() }
+        Needs { documents: vec![Participant::key_of(payee)], once, ..Needs::default() }
     }
 
     fn is_authentic(&self, o: &OpenedPayeeStatus, facts: &Facts) -> bool {

@@ -142,7 +142,7 @@ impl Step for WRequest3Step {
         Needs {
             documents: vec![Participant::key_of(id), Enrolment::key_of(id)],
             once: vec![once_key(o)],
-            marks: Vec::new(),
+            ..Needs::default()
         }
     }
 

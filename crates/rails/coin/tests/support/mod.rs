@@ -15,7 +15,7 @@ use florin_books::{
     PartyId, Record, RegisterId, RegisterSpec, Rejected, Seq, Timestamp, Transition,
 };
 use florin_coin::issuer::{
-    AcknowledgeStep, AggregateBalanceStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep,
+    AcknowledgeStep, AggregateBalanceStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CheckStep, CollectAckStep,
     CollectStep, HandOver, HandOverDue, Issuer, IssuerSecrets, Lanes, PayOut, PayeeStatusStep, PayerStatusStep,
     PaymentStep, RedeemAggregateStep, RedeemStep, RefreshStep, RefundStep, SoftwareModule, WRequest1Step, WRequest3Step,
     hand_over, payout,
@@ -65,6 +65,7 @@ impl Shelf {
             as_of: self.lane.seq(),
             documents: needs.documents.iter().filter_map(read).collect(),
             once: needs.once.iter().filter_map(seen).collect(),
+            dead: needs.tokens.iter().filter(|n| !self.lane.live().is_live(n)).copied().collect(),
             ..Facts::default()
         }
     }
@@ -348,6 +349,7 @@ impl World {
             "collect" => self.serve(BOOKS, &CollectStep(i), body),
             "collect-ack" => self.serve(BOOKS, &CollectAckStep(i), body),
             "validation-req" => self.serve(BOOKS, &PaymentStep(i), body),
+            "check" => self.serve(BOOKS, &CheckStep::new(i), body),
             "issuance2" => self.serve(BOOKS, &AcknowledgeStep(i), body),
             "payer-status" => self.serve(BOOKS, &PayerStatusStep(i), body),
             "payee-status" => self.serve(BOOKS, &PayeeStatusStep(i), body),

@@ -109,6 +109,7 @@ pub fn scene(seed: u64) -> Scene {
         ("/v1/coin/box-open", cbor::encode(&open), Wrap::Signed),
         ("/v1/coin/box-put", leave, Wrap::Plain),
         ("/v1/coin/box-take", take, Wrap::Plain),
+        ("/v1/coin/check", s.presented_as("check"), Wrap::Signed),
     ];
     s.requests = purchase
         .iter()
@@ -161,9 +162,13 @@ impl Scene {
     }
 
     fn validation(&self) -> Vec<u8> {
+        self.presented_as("validation-req")
+    }
+
+    fn presented_as(&self, message: &str) -> Vec<u8> {
         let p = &self.deal.presented;
         cbor::encode(&ValidationReq {
-            context: self.context("validation-req", self.me.id()),
+            context: self.context(message, self.me.id()),
             payer: p.payer,
             tid: p.tid,
             v_desc: refresh(&[50, 50]),
