@@ -389,3 +389,27 @@ fn journal(mut stand: Stand, payments: u64, say: &(dyn Fn(&str) + Sync)) -> Resu
         audit_clean: clean,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payments_are_made_at_each_size_and_the_books_stay_clean() {
+        let options = BooksOptions {
+            live: vec![1_000, 9_000],
+            payments: 40,
+            turns: 2,
+            journal: 200,
+            ..BooksOptions::new()
+        };
+        let report = books(&options, &|_| ()).unwrap();
+        assert_eq!(report.scale.iter().map(|s| s.live).collect::<Vec<_>>(), [1_000, 9_000]);
+        assert!(report.scale.iter().all(|s| s.payments_per_s > 0.0 && s.checkpoint_bytes > s.live / 8));
+        let journal = report.journal.clone().unwrap();
+        assert!(journal.audit_clean && journal.payments == 3 * 40 + 200, "{journal:?}");
+        assert!(report.to_string().contains("the most by the fewest"));
+        let too_many = BooksOptions { live: vec![100], ..options };
+        assert!(matches!(books(&too_many, &|_| ()), Err(BenchError::TooFewCoins)));
+    }
+}

@@ -59,7 +59,9 @@ impl Stage {
 
 /// Issues coins in the books of an operator that does not run.
 fn add(state: &std::path::Path, currency: Currency, coins: u64) -> Result<(), BenchError> {
-    let places = VaultPlaces { state: state.to_path_buf(), second: None };
+    // Where `operator init --dir` lays it.
+    let second = state.with_extension("keys").join("second-factor");
+    let places = VaultPlaces { state: state.to_path_buf(), second: Some(second) };
     let vaults = OperatorVaults::open(&places, &Passphrase::none())?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let registers = florin_operator::keys::registers(currency);
