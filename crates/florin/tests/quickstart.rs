@@ -202,6 +202,53 @@ fn a_page_of_a_foreign_server_is_paid_and_the_money_arrives() {
     town.audit();
 }
 
+/// VarietyCash §3 (aggregation) and §1.2 (transferability), with the programs as a shop and two people have them.
+#[test]
+fn a_shop_gathers_and_one_person_sends_coins_to_another() {
+    let Some(mut town) = Town::new() else { return };
+    assert_eq!(town.gate.take().unwrap().stop(), 0);
+    let settings = town.home.path("state").join("gate").join("gate.toml");
+    let text = fs::read_to_string(&settings).unwrap();
+    fs::write(&settings, format!("{text}\nsettle = \"aggregate\"\n")).unwrap();
+    town.start_gate();
+    town.pay("wallet", "");
+    town.pay("wallet", "?again");
+    let balance = town.home.json(&["gate", "balance"]);
+    let row = &balance["balances"][0];
+    assert_eq!((row["free"].as_str(), row["gathered"].as_str()), (Some("0.00 FLO"), Some("0.10 FLO")));
+    let owed = town.home.json(&["operator", "owed"]);
+    assert_eq!(
+        (owed["owed"].as_array().unwrap().len(), owed["gathered"][0]["amount"].as_str()),
+        (0, Some("0.10 FLO"))
+    );
+    let audit = town.home.ok(&["operator", "audit"]);
+    assert!(audit.contains("gathered by"), "{audit}");
+    let paid = town.home.json(&["gate", "payout"]);
+    assert_eq!((paid["gathered"].as_str(), paid["coins"].as_str()), (Some("0.10 FLO"), None), "{paid}");
+    until("the pay-out arrives", Duration::from_secs(20), || {
+        town.home.ok(&["bank", "statement", &town.shop]).contains("FLORIN PAYOUT")
+    });
+
+    // From hand to hand: a file for one, a text for another; taken back, it is worth nothing to a third.
+    let operator = format!("http://{}", town.operator_at);
+    town.wallet("bob", &["init", "--no-passphrase", "--operator", &operator]);
+    let file = town.dir("gift.txt");
+    town.wallet("wallet", &["send", "2.50 FLO", "--memo", "for the book", "--qr", "--file", &file]);
+    let got = town.wallet("bob", &["receive", &file]);
+    assert!(got.contains("received 2.50 FLO") && got.contains("for the book"), "{got}");
+    let dir = town.dir("bob");
+    let again = town.home.fails(&["wallet", "receive", "--dir", &dir, &file], 1);
+    assert_eq!(again["error"]["slug"], "cash-already-claimed", "{again}");
+    let sent = town.home.json(&["wallet", "send", "--dir", &town.dir("wallet"), "1.00 FLO"]);
+    let (text, id) = (sent["text"].as_str().unwrap(), sent["id"].as_str().unwrap());
+    assert!(town.wallet("wallet", &["send", "--show", id]).contains(text));
+    assert!(town.wallet("wallet", &["send", "--take-back", id]).contains("took 1.00 FLO back"));
+    town.home.fails(&["wallet", "receive", "--dir", &dir, text], 1);
+    assert!(town.wallet("wallet", &["refresh", "--all"]).contains("refreshed 7.40 FLO"));
+    assert_eq!((town.balance("wallet"), town.balance("bob")), (740, 250));
+    town.audit();
+}
+
 #[test]
 fn a_person_pays_another_persons_invoice() {
     let Some(town) = Town::new() else { return };

@@ -215,7 +215,7 @@ impl VDesc {
 /// V-DESC for value that is gathered at the issuer.
 #[must_use]
 pub fn aggregate(amount: Amount) -> VDesc {
-    VDesc { option: VOption::Aggregate, amount, list: CoinList::default() }
+    VDesc { option: VOption::Aggregate, amount, list: CoinList::default(), holder: HolderChoice::Nobody }
 }
 
 /// What the payee learns from Issuance1.

@@ -14,12 +14,13 @@ mod support;
 use std::sync::Arc;
 
 use florin_books::{DenominationId, Epoch, Issued, PartyId, TokenNumber, TxId};
+use florin_coin::cash::{self, Cash, CashSeal};
 use florin_coin::issuer::{Side, box_id};
 use florin_coin::messages::{EncC1, Outcome, ValidationReq};
 use florin_coin::refund_messages::RefundReq;
 use florin_coin::{
-    Calendar, Coin, CoinCause, CoinSet, Com, Epochs, HolderChoice, PDesc, TidPy, holder, pay_id, payee, payer,
-    purchaser, refund,
+    Calendar, Coin, CoinCause, CoinSet, Com, Epochs, HolderChoice, PDesc, TidPy, aggregate, holder, pay_id, payee,
+    payer, purchaser, refund,
 };
 use florin_crypto::{ByteArray, Digest, KemSecretKey, SeededEntropy, SigningKey, cbor};
 use florin_parties::bank::BankNews;
@@ -80,6 +81,7 @@ fn values() {
     );
     holders(&mut v);
     agreed(&mut v, &w);
+    handed_on(&mut v, &w);
     v.compare("values.json");
 }
 
@@ -136,6 +138,20 @@ fn agreed(v: &mut Vectors, w: &World) {
         let name = format!("coin {counter} of {value}");
         v.add(&name, "VC 2.4, V9", "accept", &[("number_block", &first.to_block())], &cbor::encode(coin));
     }
+}
+
+/// Coins handed on as a text, and what is claimed of it. Source: docs/rails/coin.md, "Cash".
+fn handed_on(v: &mut Vectors, w: &World) {
+    let index = register().denominations.index_of(50).unwrap();
+    let denomination = DenominationId::new(COINS, index).unwrap();
+    let first = TokenNumber { lane: BOOKS, epoch: Epoch(666), denomination, counter: 3 };
+    let coins = set(&w.issuer.mint(&[Issued { first, count: 2 }]));
+    let cash = Cash { id: [9; 16], coins, memo: "for the book".into(), at: START };
+    let mut entropy = SeededEntropy::new("cash");
+    let text = cash::seal(w.list.operator, &cash, &CashSeal::Bearer, &mut entropy).unwrap();
+    let coins = cbor::encode(&cash.coins);
+    let inputs: [(&str, &[u8]); 3] = [("id", &cash.id), ("coins", &coins), ("memo_text", b"for the book")];
+    v.add("cash, bearer", "VC 1.2", "accept", &inputs, text.as_bytes());
 }
 
 /// The insides of all requests, good and bent. What is refused here is refused before anything is looked at.
@@ -345,6 +361,8 @@ fn hostile_payments(v: &mut Vectors, w: &mut World, buyer: &Person, shop: &Perso
         &one.presented,
         payee::redeem(flo(100)),
     );
+    let gathers = payee::aggregate(flo(100));
+    send(w, "aggregation without enrolment", "VC 3", "not-enrolled", shop, &one.presented, gathers);
     let mut d = v_desc.clone();
     d.amount = flo(200);
     send(w, "a list that does not add up", "VC 2.4", "wrong-denominations", shop, &one.presented, d.clone());
@@ -401,6 +419,14 @@ fn hostile_exchanges(v: &mut Vectors, w: &mut World, buyer: &Person, coins: &[Co
     change(w, "change", "accept", &coins[2..3], 2);
     change(w, "a request id for other coins", "request-id-reused", &coins[3..], 2);
     change(w, "change of changed coins", "coin-spent", &coins[2..3], 3);
+    let spent = holder::refresh(&key, set(&coins[..1]), TxId::new([5; 16]), exp, &mut w.entropy).unwrap();
+    let answer = v.post(w, "refresh of spent coins", "VC 3, Refresh", "coin-spent", spent.path, &spent.body);
+    let news = holder::read_exchange(&spent.pending, &answer, &w.list).unwrap();
+    assert_eq!(news.causes[0].cause, CoinCause::Spent);
+    let wish = (florin_money::Currency::FLO, Some(1));
+    let more = aggregate::redeem(&key, &buyer.keys, wish, TxId::new([6; 16]), exp, &mut w.entropy).unwrap();
+    let name = "redemption of more than was gathered";
+    v.post(w, name, "VC 3, aggregation", "not-enough-gathered", more.path, &more.body);
     let asked =
         holder::redeem(&key, &buyer.keys, set(&coins[3..]), TxId::new([4; 16]), exp, &mut w.entropy).unwrap();
     v.post(w, "redemption", "VC 3, Redeem", "accept", asked.path, &asked.body);

@@ -72,7 +72,7 @@ impl Step for RedeemAggregateStep {
         Needs {
             documents: vec![Participant::key_of(m.context.sender)],
             once: vec![once(STEP_REDEEM_AGGREGATE, m.context.sender, *m.txid.bytes())],
-            marks: Vec::new(),
+            ..Needs::default()
         }
     }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use florin_books::{Condition, Facts, Needs, PartyId, Record, Rejected, Timestamp, Transition};
 use florin_crypto::{Digest, Exporter};
-use florin_money::CoinList;
 use florin_parties::ReplyFrame;
 use florin_rail::common::{BAD_REQUEST, FAULT, REQUEST_EXPIRED, SKEW_MS, check_exp};
 use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName};
@@ -51,7 +50,7 @@ impl Step for ChangeStep {
     fn needs(&self, o: &OpenedChange) -> Needs {
         let key = once(STEP_CHANGE, PartyId::NONE, *o.request.txid.bytes());
         let documents = o.request.holder.document().into_iter().collect();
-        Needs { documents, once: vec![key], marks: Vec::new() }
+        Needs { documents, once: vec![key], ..Needs::default() }
     }
 
     fn decide(&self, o: &OpenedChange, facts: &Facts, moment: &mut Moment<'_>) -> Decision {

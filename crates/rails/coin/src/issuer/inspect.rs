@@ -14,8 +14,8 @@ use crate::kinds;
 pub struct CoinTimes {
     /// Until when it pays.
     pub pays_until: Timestamp,
-    /// Until when it can be exchanged.
-    pub grace_until: Timestamp,
+    /// Until when it can be exchanged; none for without end.
+    pub grace_until: Option<Timestamp>,
 }
 
 impl Issuer {
@@ -37,10 +37,11 @@ impl Issuer {
         self.worth_of(&number).map(|(r, value)| Amount::new(value, r.denominations.currency()))
     }
 
-    /// Until when coins of an epoch are good for what.
+    /// Until when coins of an epoch are good for what; `None` where there is no such epoch.
     #[must_use]
-    pub fn coin_times(&self, epoch: Epoch) -> CoinTimes {
-        CoinTimes { pays_until: self.calendar.expiry(epoch), grace_until: self.calendar.grace_end(epoch) }
+    pub fn coin_times(&self, epoch: Epoch) -> Option<CoinTimes> {
+        let entry = self.epochs().entry(epoch)?;
+        Some(CoinTimes { pays_until: entry.expires, grace_until: entry.grace_end })
     }
 }
 
@@ -70,6 +71,7 @@ pub const fn step_title(step: u8) -> &'static str {
         kinds::STEP_COLLECT => "purchase",
         kinds::STEP_VALIDATION | kinds::STEP_PAYMENT | kinds::STEP_ENVELOPE => "payment",
         kinds::STEP_CHANGE => "change",
+        kinds::STEP_REFRESH => "refresh",
         kinds::STEP_REDEEM => "redeem",
         kinds::STEP_REFUND => "refund",
         _ => "another step",

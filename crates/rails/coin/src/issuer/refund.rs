@@ -68,7 +68,7 @@ impl Step for RefundStep {
         if let HolderChoice::Named(id) = o.request.message.holder {
             documents.push(Participant::key_of(id));
         }
-        Needs { documents, once: vec![once_key(o)], marks: Vec::new() }
+        Needs { documents, once: vec![once_key(o)], ..Needs::default() }
     }
 
     fn is_authentic(&self, o: &OpenedRefund, facts: &Facts) -> bool {
@@ -206,7 +206,7 @@ impl RefundStep {
             let of = record.core.created.iter().filter(|i| i.first.denomination.register() == register.id);
             let issued: Vec<_> = of.copied().collect();
             if !issued.is_empty() {
-                let set = CoinSet::new(self.0.mint(&issued), register.denominations.currency());
+                let set = CoinSet::new(self.0.mint(&issued)?, register.denominations.currency());
                 sets.push(set.map_err(|_| FAULT)?);
             }
         }

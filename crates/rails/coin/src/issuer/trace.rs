@@ -58,24 +58,3 @@ impl CoinMove {
         matches!(self, Self::Paid { .. } | Self::Redeemed { .. })
     }
 }
-
-impl Issuer {
-    /// The public id of a coin's number.
-    #[must_use]
-    pub fn coin_id(&self, number: TokenNumber) -> [u8; 16] {
-        self.ids.encipher(number.to_block())
-    }
-
-    /// The number of a coin's public id; none where it is no id of this issuer.
-    #[must_use]
-    pub fn number_of(&self, id: [u8; 16]) -> Option<TokenNumber> {
-        TokenNumber::from_block(self.ids.decipher(id)).filter(|number| number.lane == self.lanes.books)
-    }
-
-    /// What a coin of this number is worth, in minor units.
-    #[must_use]
-    pub fn worth_of(&self, number: TokenNumber) -> u64 {
-        let register = self.registers.iter().find(|r| r.id == number.denomination.register());
-        register.and_then(|r| r.denominations.value(number.denomination.index())).unwrap_or(0)
-    }
-}
