@@ -11,8 +11,8 @@ use florin_crypto::Secret;
 use florin_operator::module::{ModuleFault, ModuleMode, ModuleSettings};
 use serde::Serialize;
 
-use crate::scratch::Scratch;
 use crate::error::BenchError;
+use crate::scratch::Scratch;
 
 /// What was tagged: as many bytes as a coin has.
 const COIN_BYTES: usize = 48;

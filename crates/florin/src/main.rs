@@ -9,14 +9,14 @@ mod gate_cmd;
 mod module_args;
 mod operator_books_cmd;
 mod operator_cmd;
+mod operator_coin_cmd;
 mod operator_control_cmd;
 mod operator_trace_cmd;
-mod operator_coin_cmd;
 mod output;
 mod wallet_buy_cmd;
 mod wallet_cmd;
-mod wallet_seed_cmd;
 mod wallet_move_cmd;
+mod wallet_seed_cmd;
 mod wallet_x402_cmd;
 
 use std::process::ExitCode as ProcessCode;

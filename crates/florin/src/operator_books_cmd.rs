@@ -312,7 +312,7 @@ pub async fn circulation(args: &CirculationArgs, output: Output) -> Result<ExitC
     let report = match Source::find::<CirculationReport>(&args.state, &page).await? {
         (_, Some(report)) => report,
         (Source::Stopped(operator), None) => {
-            read(&operator, move |o| circulation_of(&o.lanes, &o.config.terms(), by, o.clock.now())).await?
+            read(&operator, move |o| circulation_of(&o.lanes, &o.issuer.epochs(), by, o.clock.now())).await?
         }
         (Source::Running(args), None) => ask(args, &page, Method::GET, Vec::new()).await?,
     };

@@ -77,7 +77,14 @@ impl Claim {
             .com(bought.amount, presentation.payer, party.id(), party.list.operator, presentation.deadline)
             .ok_or("invalid_payload")?;
         let payload = digest("florin/v1/gate/payload", &[&payload]);
-        Ok(Self { tid: com.tid, payload, com, presentation, settle: bought.settle, max_timeout_s: bought.max_timeout_s })
+        Ok(Self {
+            tid: com.tid,
+            payload,
+            com,
+            presentation,
+            settle: bought.settle,
+            max_timeout_s: bought.max_timeout_s,
+        })
     }
 
     /// Whether an order is this very payment.

@@ -194,7 +194,12 @@ impl Desk {
     }
 
     /// Exchanges coins for new ones of the same values, which is how coins of a revoked epoch are taken.
-    async fn refresh(&self, coins: &[&Free], currency: Currency, patience: Duration) -> Result<(), DeskError> {
+    async fn refresh(
+        &self,
+        coins: &[&Free],
+        currency: Currency,
+        patience: Duration,
+    ) -> Result<(), DeskError> {
         let same = CoinList::of_values(coins.iter().map(|coin| coin.held.coin.value));
         let nothing = CoinList::of_values([]).map_err(|_| DeskError::Answer)?;
         self.change(coins, &same.map_err(|_| DeskError::Answer)?, &nothing, currency, patience).await

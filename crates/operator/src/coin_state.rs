@@ -6,9 +6,9 @@ use std::fmt;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use florin_books::{DenominationId, Epoch, Record, Seq, Timestamp, TokenNumber};
-use florin_coin::HolderChoice;
 use florin_coin::issuer::{HolderList, Issuer, PendingIssuance, step_title};
 use florin_coin::kinds::{CLAIM, HOLDER, RAIL_NUMBER};
+use florin_coin::{EpochState, HolderChoice};
 use florin_money::Amount;
 use florin_shell::house::House;
 use florin_store::{CommitError, StoreError};
@@ -60,12 +60,12 @@ pub struct CoinReport {
     pub spent: Option<RecordLine>,
     /// Into which coins it was split, with others that were given at once.
     pub split_into: Vec<OtherCoin>,
-    /// `pays`, `in-grace` or `expired`, now.
+    /// `pays`, `in-grace`, `revoked` (exchanged only) or `expired`, now.
     pub time: String,
     /// Until when it pays, in milliseconds since 1970.
-    pub pays_until_unix_ms: u64,
-    /// Until when it can be exchanged.
-    pub grace_until_unix_ms: u64,
+    pub pays_until_unix_ms: Option<u64>,
+    /// Until when it can be exchanged; none for without end.
+    pub grace_until_unix_ms: Option<u64>,
 }
 
 /// Coins that are paid for and that nobody has collected yet.
@@ -147,9 +147,11 @@ pub fn coin_state(
         next = last.next();
     }
     let times = issuer.coin_times(number.epoch);
-    let time = match now {
-        now if now <= times.pays_until => "pays",
-        now if now <= times.grace_until => "in-grace",
+    let epoch = issuer.epochs().state(number.epoch, now);
+    let time = match (times, epoch) {
+        (_, Some(EpochState::Revoked)) => "revoked",
+        (Some(times), _) if now <= times.pays_until => "pays",
+        (Some(times), _) if times.grace_until.is_none_or(|end| now <= end) => "in-grace",
         _ => "expired",
     };
     let state = match (&issued, &spent) {
@@ -173,8 +175,8 @@ pub fn coin_state(
         split_into: spent.as_ref().map(|record| made(issuer, record)).unwrap_or_default(),
         spent: spent.as_ref().map(line),
         time: time.to_owned(),
-        pays_until_unix_ms: times.pays_until.0,
-        grace_until_unix_ms: times.grace_until.0,
+        pays_until_unix_ms: times.map(|t| t.pays_until.0),
+        grace_until_unix_ms: times.and_then(|t| t.grace_until).map(|end| end.0),
     })
 }
 

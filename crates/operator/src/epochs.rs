@@ -348,7 +348,7 @@ impl Operator {
 }
 
 fn table_needs(once: Option<OnceKey>) -> Needs {
-    Needs { documents: vec![Epochs::KEY], once: once.into_iter().collect(), marks: Vec::new() }
+    Needs { documents: vec![Epochs::KEY], once: once.into_iter().collect(), ..Needs::default() }
 }
 
 fn transition(table: &Epochs, needs: &Needs, as_of: Seq) -> Transition {

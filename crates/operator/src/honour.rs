@@ -81,7 +81,8 @@ impl Operator {
         let set = readable.ok_or_else(|| {
             refuse(COINS_UNREADABLE, "this is no text of 1 to 256 coins of this operator's currency")
         })?;
-        let numbers = self.issuer.examine(&set).map_err(|bad| {
+        let examined = self.issuer.examine(&set).map_err(HonourError::Refused)?;
+        let numbers = examined.map_err(|bad| {
             let why: Vec<String> = bad.iter().map(|b| format!("{}: {}", b.index, b.cause.slug())).collect();
             refuse(COINS_NOT_GENUINE, &why.join(", "))
         })?;

@@ -107,10 +107,9 @@ pub async fn owed(
     let identity = &lanes.identity;
     let parties = creditors(identity, currency)?;
     let gathered = creditors(&lanes.books, currency)?;
-    let gathered = gathered.into_iter().map(|(party, amount)| GatheredLine {
-        party: party.to_string(),
-        amount: amount.to_string(),
-    });
+    let gathered = gathered
+        .into_iter()
+        .map(|(party, amount)| GatheredLine { party: party.to_string(), amount: amount.to_string() });
     let stopped = brake::stopped(identity)?.map(StoppedLine::of);
     let owed = Vec::with_capacity(parties.len());
     let mut report = OwedReport { owed, gathered: gathered.collect(), stopped };

@@ -10,10 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use florin_coin::issuer::{
-    AcknowledgeStep, AggregateBalanceStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CheckStep, CollectAckStep,
-    CollectStep, PayeeStatusStep, PayerStatusStep, PaymentStep, RedeemAggregateStep, RedeemStep, RefreshStep,
-    RefundStep,
-    WRequest1Step, WRequest3Step,
+    AcknowledgeStep, AggregateBalanceStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CheckStep,
+    CollectAckStep, CollectStep, PayeeStatusStep, PayerStatusStep, PaymentStep, RedeemAggregateStep,
+    RedeemStep, RefreshStep, RefundStep, WRequest1Step, WRequest3Step,
 };
 use florin_http::metrics::Unit;
 use florin_http::{Problem, read_body, require_type, with_fallbacks};

@@ -178,7 +178,7 @@ impl Operator {
         let decoded = request.orders.iter().map(|o| BASE64URL_NOPAD.decode(o.as_bytes()));
         let signed: Vec<Vec<u8>> = decoded.collect::<Result<_, _>>().map_err(|_| trace_log::TWO_HOLDERS)?;
         let now = self.clock.now();
-        let (order, names) = TraceOrder::read(&signed, &holders, self.list.operator, now)?;
+        let (order, names) = TraceOrder::read(&signed, &holders, self.id, now)?;
         let looked = self.look(order.subject.clone()).await?;
         if looked.boxes.len() > BOXES_MAX {
             return Err(TOO_WIDE.into());
@@ -252,7 +252,7 @@ impl Operator {
     async fn back(&self, subject: Subject) -> Result<Trail, TraceError> {
         let (payment, coin) = match subject {
             Subject::Payment(id) => (Some(id), None),
-            Subject::Coin(id) => (None, Some(self.issuer.number_of(id.0).ok_or(NOT_FOUND)?)),
+            Subject::Coin(id) => (None, Some(self.issuer.coin_number(id.0).ok_or(NOT_FOUND)?)),
             Subject::Purchase(_) => (None, None),
         };
         let wanted: BTreeSet<TokenNumber> = coin.into_iter().collect();

@@ -114,7 +114,7 @@ impl Operator {
         };
         let entries = entries.iter().map(line).collect();
         Ok(LogReport {
-            operator: self.list.operator.to_string(),
+            operator: self.id.to_string(),
             entries,
             boxes: public.boxes,
             digest: public.log,

@@ -103,7 +103,9 @@ impl Trail {
 }
 
 fn worth(issuer: &Issuer, numbers: &[TokenNumber]) -> u64 {
-    numbers.iter().fold(0, |sum, number| sum.saturating_add(issuer.worth_of(*number)))
+    numbers.iter().fold(0, |sum, number| {
+        sum.saturating_add(issuer.coin_worth(*number).map_or(0, |worth| worth.minor()))
+    })
 }
 
 fn created(record: &Record) -> Vec<TokenNumber> {

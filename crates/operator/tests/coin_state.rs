@@ -67,6 +67,7 @@ fn world() -> World {
             currency: Currency::FLO,
             denominations: registers[0].denominations.values().to_vec(),
         }],
+        epochs: Vec::new(),
         terms: Terms::default(),
     };
     let keys = Arc::new(OperatorKeys::new(list.operator, signing, kem));
@@ -140,7 +141,7 @@ async fn a_coin_is_followed_from_its_issue_to_its_end() {
     assert_eq!(w.state(&w.text(&keyed, 1)).unwrap().state, "never-issued");
 
     // Spent by change, and split into what it gave; the other of its purchase is live.
-    let coin = w.issuer.mint(&[plain])[0].clone();
+    let coin = w.issuer.mint(&[plain]).unwrap()[0].clone();
     let set = CoinSet::new(vec![coin], Currency::FLO).unwrap();
     let (issuer, exp) = (IssuerKey::of(&w.list, w.now).unwrap(), w.now.plus_ms(60_000));
     let list = CoinList::of_values([50, 20, 20, 10]).unwrap();
@@ -165,7 +166,7 @@ async fn a_coin_is_followed_from_its_issue_to_its_end() {
     assert_eq!((again.state.as_str(), again.holder.as_deref()), ("live", Some("refundable")));
 
     // Time goes by.
-    let (pays, grace) = (report.pays_until_unix_ms, report.grace_until_unix_ms);
+    let (pays, grace) = (report.pays_until_unix_ms.unwrap(), report.grace_until_unix_ms.unwrap());
     for (now, expected) in
         [(pays, "pays"), (pays + 1, "in-grace"), (grace, "in-grace"), (grace + 1, "expired")]
     {
@@ -197,7 +198,7 @@ async fn refund_among_changes_of_the_same_coins_conserves_value() {
     let issued = w.issue(32, choice, 1).await;
     let (issuer, exp) = (IssuerKey::of(&w.list, w.now).unwrap(), w.now.plus_ms(60_000));
     let mut work = Vec::new();
-    for (n, coin) in (0u8..).zip(w.issuer.mint(&[issued])) {
+    for (n, coin) in (0u8..).zip(w.issuer.mint(&[issued]).unwrap()) {
         let set = CoinSet::new(vec![coin], Currency::FLO).unwrap();
         let (list, txid) = (CoinList::of_values([50, 50]).unwrap(), TxId::new([n; 16]));
         // Half of them leave the holder.

@@ -240,11 +240,11 @@ async fn a_large_pay_out_waits_until_both_holders_release_it() {
     redeem(&world, &who, &[100, 1]).await;
     let party = Account::Party(who.keys.id());
     until("the larger one arrives", || world.identity(party) == -101).await;
-    let (identity, currency) = (&world.operator.lanes.identity, world.operator.currency);
+    let (lanes, currency) = (&world.operator.lanes, world.operator.currency);
     let limit = world.operator.release_above;
     assert_eq!(limit, Some(flo(100)));
     // The everyday command does not let it go.
-    let report = owed(identity, currency, limit, true).await.unwrap();
+    let report = owed(lanes, currency, limit, true).await.unwrap();
     assert!(report.owed[0].waits_for_release && !report.owed[0].ordered);
     assert!(report.to_string().contains("waits for release"), "{report}");
     assert_eq!((ordered(&world), world.identity(party)), (100, -101));
@@ -257,7 +257,7 @@ async fn a_large_pay_out_waits_until_both_holders_release_it() {
     assert_eq!(slug(world.operator.execute(&order).await), "order-replayed");
     assert_eq!((ordered(&world), world.identity(party)), (201, 0));
     let waits = |l: &florin_books::Lane| l.outbox().any(|o| o.kind == SUBMIT_ORDER);
-    until("the bank takes them up", || !identity.books.view(waits).unwrap()).await;
+    until("the bank takes them up", || !&lanes.identity.books.view(waits).unwrap()).await;
     world.is_clean().await;
     working.ends().await;
 }

@@ -164,9 +164,9 @@ fn allowed(identity: &[Record], books: &[Record], operator: &Operator) -> Vec<Ve
         vec![0; 32],
         seed_digest(&[]).0.to_vec(),
         // Who the operator is and which of its keys signs: the same in everything it says.
-        operator.list.operator.bytes().to_vec(),
+        operator.published().list.operator.bytes().to_vec(),
     ];
-    allowed.extend(operator.list.keys.iter().flat_map(|key| leaves(&cbor::encode(key))));
+    allowed.extend(operator.published().list.keys.iter().flat_map(|key| leaves(&cbor::encode(key))));
     // Participants: the books lane knows everybody's keys, by the copy of a registration. Of a pay-out both lanes know the
     // redeemer and the amount. Neither names a purchase: that is checked apart.
     for effect in identity.iter().chain(books).flat_map(|record| &record.core.effects) {
@@ -228,7 +228,7 @@ fn assert_sealed_claims_stay_closed(identity: &[Record], places: &VaultPlaces, o
 /// Whoever has all of the operator's own keys opens no box.
 fn assert_escrow_is_closed(identity: &[Record], operator: &Operator, kem: &KemSecretKey) {
     let escrow = florin_operator::key_holder::escrow(
-        operator.list.operator,
+        operator.published().list.operator,
         &two_holders(&operator.config.key_holder).unwrap(),
     );
     let mut seen = 0;
@@ -345,7 +345,7 @@ fn assert_files_and_log(dir: &Path, log: &Log, truth: &Truth) {
 
 fn order_of(operator: &Operator, files: &[&KeyHolder], subject: Subject, reason: &str) -> TraceRequest {
     let exp = Timestamp(operator.clock.now().0 + 60_000);
-    let order = TraceOrder::new(operator.list.operator, subject, reason, town::txid(), exp);
+    let order = TraceOrder::new(operator.published().list.operator, subject, reason, town::txid(), exp);
     TraceRequest { orders: files.iter().map(|file| BASE64URL_NOPAD.encode(&order.sign(file))).collect() }
 }
 
@@ -353,7 +353,7 @@ async fn trace(operator: &Operator, files: &[KeyHolder; 2], subject: Subject) ->
     let request = order_of(operator, &[&files[0], &files[1]], subject, "order 12/26 of the court");
     let begun = operator.trace_begin(&request).await.unwrap();
     let known = two_holders(&operator.config.key_holder).unwrap();
-    let found = open_boxes(operator.list.operator, &known, files, &begun.boxes);
+    let found = open_boxes(operator.published().list.operator, &known, files, &begun.boxes);
     let follow = FollowRequest { entry: begun.entry, found, recover: false };
     let report = operator.trace_follow(&follow).await.unwrap();
     (begun, report)
@@ -412,7 +412,7 @@ async fn v10_what_is_at_rest_joins_no_purchase_to_a_payment_without_both_key_hol
     let mut coin_side = truth.secrets();
     coin_side.extend(numbers.iter().map(|number| number.to_block().to_vec()));
     coin_side.extend(numbers.iter().map(|number| operator.issuer.coin_id(*number).to_vec()));
-    assert!(truth.coin_ids.iter().all(|id| operator.issuer.number_of(*id).is_some()));
+    assert!(truth.coin_ids.iter().all(|id| operator.issuer.coin_number(*id).is_some()));
     assert!(found_in(&coin_side, &bytes_of(&identity)).is_empty());
     let purchases: Vec<Vec<u8>> = identity_values_of_purchases(&identity);
     assert!(purchases.len() > WAVE * WAVES * 5, "{}", purchases.len());

@@ -11,6 +11,7 @@
 mod support;
 
 use florin_books::{Seq, Timestamp, Transition};
+use florin_coin::Epochs;
 use florin_crypto::digest;
 use florin_operator::reading::{
     By, JournalLine, JournalQuery, ReadingError, accounts, circulation, journal_page,
@@ -180,17 +181,17 @@ async fn a_long_journal_comes_in_pages_and_what_happens_meanwhile_is_not_in_them
 #[tokio::test]
 async fn circulation_by_denomination_epoch_and_age() {
     let town = busy().await;
-    let terms = town.operator.config.terms();
+    let epochs = Epochs::by_calendar(&town.operator.config.terms());
     // The middle of epoch 685.
     let now = Timestamp((685 * 30 + 15) * 86_400_000);
-    let of = |by| circulation(&town.operator.lanes, &terms, by, now).unwrap();
+    let of = |by| circulation(&town.operator.lanes, &epochs, by, now).unwrap();
     let by_value = of(By::Denomination);
     let rows: Vec<_> =
         by_value.rows.iter().map(|r| (r.value.as_ref().unwrap().minor, r.live, r.live_worth.minor)).collect();
     assert_eq!(rows, [(5, 10, 50), (200, 4, 800)]);
     let by_epoch = of(By::Epoch);
     let rows: Vec<_> = by_epoch.rows.iter().map(|r| (r.epoch, r.age, r.state.as_deref(), r.live)).collect();
-    assert_eq!(rows, [(Some(680), Some(5), Some("paying"), 3), (Some(685), Some(0), Some("issued"), 11)]);
+    assert_eq!(rows, [(Some(680), Some(5), Some("retired"), 3), (Some(685), Some(0), Some("issuing"), 11)]);
     // Epoch 680 ends after 681 times 30 days; it pays for 180 more and is exchanged for 90 more.
     let day = |days: u64| florin_shell::utc::date(Timestamp(days * 86_400_000));
     assert_eq!(by_epoch.rows[0].expires, Some(day(681 * 30 + 180)));
@@ -205,9 +206,9 @@ async fn circulation_by_denomination_epoch_and_age() {
         assert!(report.to_string().lines().last().unwrap().contains("together"));
     }
     // Later the coins of 680 can only be exchanged, then not even that.
-    for (days, state) in [(681 * 30 + 181, "grace"), (681 * 30 + 271, "past")] {
+    for (days, state) in [(681 * 30 + 181, "expired"), (681 * 30 + 271, "over")] {
         let later =
-            circulation(&town.operator.lanes, &terms, By::Epoch, Timestamp(days * 86_400_000)).unwrap();
+            circulation(&town.operator.lanes, &epochs, By::Epoch, Timestamp(days * 86_400_000)).unwrap();
         assert_eq!(later.rows[0].state.as_deref(), Some(state));
     }
 }

@@ -221,7 +221,7 @@ async fn a_finding_stops_pay_outs_until_a_person_says_why_they_may_go_on() {
     let reconciler = &town.operator.reconciler;
     assert_eq!(town.sends().await, 0);
     let owed =
-        florin_operator::owed(&town.operator.lanes.identity, town.operator.currency, false).await.unwrap();
+        florin_operator::owed(&town.operator.lanes, town.operator.currency, None, false).await.unwrap();
     assert_eq!(owed.stopped.unwrap().findings, [words]);
     let audit = audit_with_bank(&town.operator).await.unwrap();
     assert!(audit.to_string().contains("Pay-outs are stopped since"), "{audit}");

@@ -30,7 +30,7 @@ const REASON: &str = "order 12/26 of the court";
 
 fn order(operator: &Operator, subject: &Subject, reason: &str, ahead_ms: i64) -> TraceOrder {
     let exp = Timestamp(operator.clock.now().0.saturating_add_signed(ahead_ms));
-    TraceOrder::new(operator.list.operator, subject.clone(), reason, town::txid(), exp)
+    TraceOrder::new(operator.published().list.operator, subject.clone(), reason, town::txid(), exp)
 }
 
 fn signed(orders: &[(&TraceOrder, &KeyHolder)]) -> TraceRequest {
@@ -48,7 +48,7 @@ async fn slug(operator: &Operator, request: &TraceRequest) -> &'static str {
 
 fn opened(operator: &Operator, files: &[KeyHolder; 2], begun: &Begun, recover: bool) -> FollowRequest {
     let known = two_holders(&operator.config.key_holder).unwrap();
-    let found = open_boxes(operator.list.operator, &known, files, &begun.boxes);
+    let found = open_boxes(operator.published().list.operator, &known, files, &begun.boxes);
     FollowRequest { entry: begun.entry, found, recover }
 }
 

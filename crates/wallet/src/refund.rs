@@ -5,8 +5,8 @@
 use std::fmt;
 
 use florin_books::{Transition, TxId};
+use florin_coin::HolderChoice;
 use florin_coin::refund::{self, Holder, read_refund};
-use florin_coin::{Calendar, HolderChoice};
 use florin_crypto::{ByteArray, Bytes, SigningKey};
 use florin_money::Amount;
 use florin_shell::ExitCode;
@@ -100,7 +100,7 @@ impl Wallet {
             refunded: Vec::new(),
             keys: 0,
             open: Vec::new(),
-            balance: BalanceReport { balances: Vec::new() },
+            balance: BalanceReport { balances: Vec::new(), sent: Vec::new() },
         };
         let registered = match self.refund(&HolderChoice::Named(self.id())).await {
             Ok(found) => {
@@ -175,12 +175,9 @@ impl Wallet {
     /// Persists the request; None where one of the coins was set aside for something else meanwhile.
     async fn begin_refund(&self, choice: &HolderChoice) -> Result<Option<Exchange>, WalletError> {
         let issuer = self.issuer().await?;
-        let calendar = Calendar::of(&self.keys().terms);
         let now = self.now();
         // What is past its grace period is not refunded, and stays as it is.
-        let replaced = |o: &Owned| {
-            !o.reserved && o.coin.holder == *choice && now <= calendar.grace_end(o.coin.coin.epoch)
-        };
+        let replaced = |o: &Owned| !o.reserved && o.coin.holder == *choice && !self.is_lapsed(o);
         let old: Vec<Owned> = self.coins()?.into_iter().filter(replaced).collect();
         let tx = (TxId::new(self.draw()), now.plus_ms(EXP_MS));
         let prepared = match choice {

@@ -186,9 +186,12 @@ impl Wallet {
                     let hint = "florin wallet send --take-back again";
                     (note.title().to_owned(), Some(sent.amount.to_string()), None, hint)
                 }
-                Note::Register | Note::Enrol { .. } | Note::Confirm { .. } | Note::Change | Note::Refresh | Note::Refund { .. } => {
-                    (note.title().to_owned(), None, None, "florin wallet status again")
-                }
+                Note::Register
+                | Note::Enrol { .. }
+                | Note::Confirm { .. }
+                | Note::Change
+                | Note::Refresh
+                | Note::Refund { .. } => (note.title().to_owned(), None, None, "florin wallet status again"),
                 // Purchases and invoices are listed below; deliveries are nobody's concern.
                 Note::WRequest3(_)
                 | Note::Collect(_)

@@ -26,6 +26,7 @@ use florin_coin::{Calendar, Coin, CoinSet, IssuerKey, payer};
 use florin_crypto::{KemSecretKey, Secret, SeededEntropy, SigningKey, cbor, digest, random};
 use florin_http::ProblemView;
 use florin_merchant::offer::{CoinPayload, Presentation};
+use florin_merchant::settle::Settle;
 use florin_merchant::x402::PaymentPayload;
 use florin_merchant::{CoinTill, Desk, Member, Party, Paying, Rule, Rules, Settlement, Till, TillSettings};
 use florin_money::{Amount, Currency, Denominations};
@@ -209,7 +210,7 @@ impl Operator {
         let total = Amount::new(values.iter().sum(), Currency::FLO);
         t.post(Account::World, Account::Register(RegisterId(1)), total);
         let record = self.books.commit(t).await.unwrap();
-        let coins: Vec<Coin> = self.issuer.mint(&record.core.created);
+        let coins: Vec<Coin> = self.issuer.mint(&record.core.created).unwrap();
         CoinSet::new(coins, Currency::FLO).unwrap()
     }
 
@@ -262,8 +263,12 @@ pub struct World {
     pub settings: TillSettings,
 }
 
-pub const SETTINGS: TillSettings =
-    TillSettings { max_timeout_s: 60, patience: Duration::ZERO, replay_window_ms: 600_000 };
+pub const SETTINGS: TillSettings = TillSettings {
+    max_timeout_s: 60,
+    patience: Duration::ZERO,
+    replay_window_ms: 600_000,
+    settle: Settle::Refresh,
+};
 
 fn desk_on(store: &MemoryStore, clock: &Arc<TestClock>, operator: &Arc<Operator>, seed: u64) -> Desk {
     let mut entropy = SeededEntropy::from_number(42);

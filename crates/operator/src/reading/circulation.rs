@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use florin_books::{Epoch, Timestamp};
-use florin_coin::Calendar;
-use florin_parties::Terms;
+use florin_coin::Epochs;
 use florin_shell::utc::{date, utc_ms};
 use serde::{Deserialize, Serialize};
 
@@ -104,33 +103,19 @@ impl Count {
     }
 }
 
-/// Where an epoch stands.
-fn state(calendar: &Calendar, epoch: Epoch, now: Timestamp) -> &'static str {
-    if epoch >= calendar.epoch_at(now) {
-        "issued"
-    } else if now < calendar.expiry(epoch) {
-        "paying"
-    } else if now < calendar.grace_end(epoch) {
-        "grace"
-    } else {
-        "past"
-    }
-}
-
 /// Counts what the books lane has issued.
 ///
 /// # Errors
 /// [`ReadingError`].
 pub fn circulation(
     lanes: &Lanes,
-    terms: &Terms,
+    epochs: &Epochs,
     by: By,
     now: Timestamp,
 ) -> Result<CirculationReport, ReadingError> {
     let lines = lanes.books.books.view(|lane| lane.live().circulation().collect::<Vec<_>>())?;
     let (spec, currency) = (lanes.books.books.spec(), currency_of(lanes));
-    let calendar = Calendar::of(terms);
-    let (this, exponent) = (calendar.epoch_at(now), currency.exponent());
+    let (this, exponent) = (epochs.issuing(now).unwrap_or(Epoch(0)), currency.exponent());
     let mut counts: BTreeMap<u64, Count> = BTreeMap::new();
     let mut total = Count::default();
     for line in lines {
@@ -155,9 +140,9 @@ pub fn circulation(
         CirculationRow {
             epoch: Some(epoch.0),
             age: Some(this.0.saturating_sub(epoch.0)),
-            state: Some(state(&calendar, epoch, now).into()),
-            expires: Some(date(calendar.expiry(epoch))),
-            grace_ends: Some(date(calendar.grace_end(epoch))),
+            state: epochs.state(epoch, now).map(|state| state.title().into()),
+            expires: epochs.entry(epoch).map(|entry| date(entry.expires)),
+            grace_ends: epochs.entry(epoch).and_then(|entry| entry.grace_end).map(date),
             ..row
         }
     };

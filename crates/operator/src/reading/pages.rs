@@ -44,6 +44,6 @@ async fn show_journal(State(operator): State<Arc<Operator>>, Json(query): Json<J
 }
 
 async fn show_circulation(State(operator): State<Arc<Operator>>, Path(by): Path<By>) -> Response {
-    let (terms, now) = (operator.config.terms(), operator.clock.now());
-    read(move || circulation(&operator.lanes, &terms, by, now)).await
+    let (epochs, now) = (operator.issuer.epochs(), operator.clock.now());
+    read(move || circulation(&operator.lanes, &epochs, by, now)).await
 }

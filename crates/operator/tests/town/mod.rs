@@ -219,7 +219,7 @@ impl Town {
     }
 
     fn key(&self) -> IssuerKey {
-        IssuerKey::of(&self.operator.list, SystemClock.now()).unwrap()
+        IssuerKey::of(&self.operator.published().list, SystemClock.now()).unwrap()
     }
 
     /// A message to the operator: its answer, or the slug of its refusal.
@@ -244,7 +244,7 @@ impl Town {
     }
 
     pub async fn person(&self, roles: Roles) -> Person {
-        let (list, now) = (&self.operator.list, SystemClock.now());
+        let (list, now) = (&self.operator.published().list, SystemClock.now());
         let keys = IdentityKeys::generate(&mut OsEntropy);
         let asked = prepare_register(&keys, None, list, (txid(), exp()), now, &mut OsEntropy).unwrap();
         let answer = self.post(&asked.path, &asked.body).await.unwrap();
@@ -303,7 +303,7 @@ impl Town {
                 Err(slug) if slug == "not-yet" => tokio::time::sleep(Duration::from_millis(10)).await,
                 Err(slug) => panic!("{slug}"),
                 Ok(answer) => {
-                    let list = &self.operator.list;
+                    let list = &self.operator.published().list;
                     let Collected::Coins { coins, ack } =
                         purchaser::read_collected(&asked.pending, &answer, list).unwrap()
                     else {
@@ -332,7 +332,7 @@ impl Town {
             salt: random(&mut OsEntropy),
             deadline: SystemClock.now().plus_ms(10 * 60 * 1000),
         };
-        let list = &self.operator.list;
+        let list = &self.operator.published().list;
         let invoice = payee::invoice(&shop.keys, &shop.certificate, list.operator, &terms);
         let com = payer::read_invoice(&invoice, list, SystemClock.now())
             .unwrap()
@@ -362,7 +362,7 @@ impl Town {
     pub async fn change(&self, coins: &[Held], list: CoinList) -> Vec<Held> {
         let asked = holder::change(&self.key(), set(coins), list, txid(), exp(), &mut OsEntropy).unwrap();
         let answer = self.post(asked.path, &asked.body).await.unwrap();
-        let news = holder::read_exchange(&asked.pending, &answer, &self.operator.list).unwrap();
+        let news = holder::read_exchange(&asked.pending, &answer, &self.operator.published().list).unwrap();
         assert!(news.causes.is_empty());
         let from: BTreeSet<TxId> = coins.iter().flat_map(|held| held.from.iter().copied()).collect();
         news.coins.into_iter().map(|coin| Held { coin, from: from.clone() }).collect()
@@ -371,7 +371,7 @@ impl Town {
     pub async fn redeem(&self, me: &Person, coins: &[Held]) {
         let asked = holder::redeem(&self.key(), &me.keys, set(coins), txid(), exp(), &mut OsEntropy).unwrap();
         let answer = self.post(asked.path, &asked.body).await.unwrap();
-        let news = holder::read_exchange(&asked.pending, &answer, &self.operator.list).unwrap();
+        let news = holder::read_exchange(&asked.pending, &answer, &self.operator.published().list).unwrap();
         assert!(news.payout.is_some());
     }
 }

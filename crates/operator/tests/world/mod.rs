@@ -154,7 +154,7 @@ impl World {
         }
         t.post(Account::World, Account::Register(register.id), flo(values.iter().sum()));
         let record = house.commit(t).await.unwrap();
-        CoinSet::new(self.operator.issuer.mint(&record.core.created), Currency::FLO).unwrap()
+        CoinSet::new(self.operator.issuer.mint(&record.core.created).unwrap(), Currency::FLO).unwrap()
     }
 
     pub fn key(&self) -> IssuerKey {

@@ -33,7 +33,9 @@ fn a_coin_pays_for_half_a_year_and_is_exchanged_for_three_more_months() {
     let epoch = calendar.epoch_at(NOW);
     let days_left = calendar.expiry(epoch).since(NOW) / DAY_MS;
     assert!((180..=210).contains(&days_left), "{days_left}");
-    assert_eq!(calendar.grace_end(epoch).since(calendar.expiry(epoch)) / DAY_MS, 90);
+    assert_eq!(calendar.grace_end(epoch).map(|end| end.since(calendar.expiry(epoch)) / DAY_MS), Some(90));
+    let endless = Calendar::of(&Terms { grace_days: None, ..Terms::default() });
+    assert_eq!((endless.expiry(epoch), endless.grace_end(epoch)), (calendar.expiry(epoch), None));
 }
 
 #[test]

@@ -138,13 +138,13 @@ fn after_the_end_of_grace_no_step_takes_a_coin() {
     w.now = end.plus_ms(1);
     assert_eq!(causes(&change(&mut w, &coins[1..], &[50])), [CoinCause::Expired]);
     assert_eq!(
-        w.issuer.examine(&set(&coins[1..])).map(|n| n.len()).ok(),
+        w.issuer.examine(&set(&coins[1..])).unwrap().map(|n| n.len()).ok(),
         Some(1),
         "by hand it is still a coin"
     );
     let mut forged = coins[1].clone();
     forged.tag.0[0] ^= 1;
-    let bad = w.issuer.examine(&set(&[forged])).unwrap_err();
+    let bad = w.issuer.examine(&set(&[forged])).unwrap().unwrap_err();
     assert_eq!(bad[0].cause, CoinCause::Forged);
     assert_eq!(w.live_worth(), 150);
     w.audit();

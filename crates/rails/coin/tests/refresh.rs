@@ -170,6 +170,7 @@ fn refresh_conserves_value_by_its_own_checks() {
     let good = florin_coin::messages::RefreshReq {
         context: Context::new("coin", "refresh", PartyId::NONE, w.list.operator),
         coins: set(&coins[..1]),
+        holder: florin_coin::HolderChoice::Nobody,
         txid: TxId::new([1; 16]),
         exp: w.exp(),
     };

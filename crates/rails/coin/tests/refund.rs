@@ -314,7 +314,7 @@ fn refund_takes_coins_in_grace_and_none_after_it() {
     w.now = coins[0].expires.plus_ms(1);
     let got = refunded(&mut w, &Holder::Named(&me.keys)).unwrap();
     assert_eq!((worth(&got), got[0].expires > w.now), (100, true), "new coins for expired ones");
-    w.now = w.issuer.coin_times(coins[0].epoch).grace_until.plus_ms(1);
+    w.now = w.issuer.coin_times(coins[0].epoch).unwrap().grace_until.unwrap().plus_ms(1);
     assert_eq!(worth(&refunded(&mut w, &Holder::Key(&key(1))).unwrap()), 0);
     assert_eq!(w.live_worth(), 150);
     w.audit();
@@ -424,7 +424,7 @@ fn v9_a_tag_over_another_value_than_the_number_s_is_forged() {
     let module = SoftwareModule::new(secret("tag", 315));
     let tagged = |coin: &Coin| -> Coin {
         let bytes = cbor::encode(&(coin.id, coin.value, flo(1).currency(), coin.epoch, coin.expires));
-        Coin { tag: ByteArray(module.tag(coin.epoch, &bytes)), ..coin.clone() }
+        Coin { tag: ByteArray(module.tag(coin.epoch, &bytes).unwrap()), ..coin.clone() }
     };
     assert!(tagged(&coins[0]) == coins[0], "the test makes the issuer's own tags");
     let raised = tagged(&Coin { value: 500, ..coins[0].clone() });

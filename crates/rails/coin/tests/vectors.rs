@@ -19,8 +19,8 @@ use florin_coin::issuer::{Side, box_id};
 use florin_coin::messages::{EncC1, Outcome, ValidationReq};
 use florin_coin::refund_messages::RefundReq;
 use florin_coin::{
-    Calendar, Coin, CoinCause, CoinSet, Com, Epochs, HolderChoice, PDesc, TidPy, aggregate, holder, pay_id, payee,
-    payer, purchaser, refund,
+    Calendar, Coin, CoinCause, CoinSet, Com, Epochs, HolderChoice, PDesc, TidPy, aggregate, holder, pay_id,
+    payee, payer, purchaser, refund,
 };
 use florin_crypto::{ByteArray, Digest, KemSecretKey, SeededEntropy, SigningKey, cbor};
 use florin_parties::bank::BankNews;
@@ -145,7 +145,7 @@ fn handed_on(v: &mut Vectors, w: &World) {
     let index = register().denominations.index_of(50).unwrap();
     let denomination = DenominationId::new(COINS, index).unwrap();
     let first = TokenNumber { lane: BOOKS, epoch: Epoch(666), denomination, counter: 3 };
-    let coins = set(&w.issuer.mint(&[Issued { first, count: 2 }]));
+    let coins = set(&w.issuer.mint(&[Issued { first, count: 2 }]).unwrap());
     let cash = Cash { id: [9; 16], coins, memo: "for the book".into(), at: START };
     let mut entropy = SeededEntropy::new("cash");
     let text = cash::seal(w.list.operator, &cash, &CashSeal::Bearer, &mut entropy).unwrap();

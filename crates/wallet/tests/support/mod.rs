@@ -22,7 +22,8 @@ use florin_books::{
 use florin_coin::issuer::{
     AcknowledgeStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CollectAckStep, CollectStep,
     HandOverDue, Issuer, IssuerSecrets, Lanes, PayOut, PayeeStatusStep, PayerStatusStep, PaymentStep,
-    Purchase, RedeemStep, RefreshStep, RefundStep, SoftwareModule, WRequest1Step, WRequest3Step, bank_outcome, hand_over, payout,
+    Purchase, RedeemStep, RefreshStep, RefundStep, SoftwareModule, WRequest1Step, WRequest3Step,
+    bank_outcome, hand_over, payout,
 };
 use florin_coin::kinds::{HAND_OVER, PAY_OUT, RAIL_NUMBER, STEP_WREQUEST3};
 use florin_crypto::{KemSecretKey, Secret, SeededEntropy, SigningKey, cbor, digest, random};

@@ -7,6 +7,7 @@ use minicbor::{Decode, Encode};
 
 use super::keys::Issuer;
 use crate::choice::HolderChoice;
+use crate::epoch::Purpose;
 use crate::refusal::REFUND_LIST_FULL;
 use florin_rail::Refusal;
 

@@ -134,7 +134,14 @@ impl HandOverDue {
         let OpenedBox { claim, k_issue } = opened.clone();
         let w = purchase.w_desc()?;
         let holder = if w.anonymous { HolderChoice::Nobody } else { HolderChoice::Named(purchase.purchaser) };
-        Some(HandOver { claim, k_issue, list: w.list, total: self.total, refused: self.refused.clone(), holder })
+        Some(HandOver {
+            claim,
+            k_issue,
+            list: w.list,
+            total: self.total,
+            refused: self.refused.clone(),
+            holder,
+        })
     }
 
     /// In the identity lane, once the books lane has it: what was sealed goes; its key is overwritten after that.

@@ -2,11 +2,12 @@
 //! core alone. It takes no key to follow coins; who bought them takes both key holders'. Source: VarietyCash §1.2, §2.1;
 //! V10.
 
-use florin_books::{PartyId, Record, TokenNumber, TxId};
+use florin_books::{PartyId, Record, TxId};
 
-use super::keys::Issuer;
 use crate::com::PayId;
-use crate::kinds::{RAIL_NUMBER, STEP_CHANGE, STEP_COLLECT, STEP_PAYMENT, STEP_REDEEM};
+use crate::kinds::{
+    RAIL_NUMBER, STEP_CHANGE, STEP_COLLECT, STEP_PAYMENT, STEP_REDEEM, STEP_REFRESH, STEP_REFUND,
+};
 
 /// What a record did with coins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +46,7 @@ impl CoinMove {
         let named = of_rail().find_map(|key| match key.step {
             STEP_COLLECT => Some(Self::Issued(key.txid)),
             STEP_PAYMENT => Some(Self::Paid { payee: key.party, payment: PayId::new(key.txid) }),
-            STEP_CHANGE => Some(Self::Changed),
+            STEP_CHANGE | STEP_REFRESH | STEP_REFUND => Some(Self::Changed),
             STEP_REDEEM => Some(Self::Redeemed { redeemer: key.party, exchange: TxId::new(key.txid) }),
             _ => None,
         });

@@ -15,10 +15,10 @@ use florin_books::{
     PartyId, Record, RegisterId, RegisterSpec, Rejected, Seq, Timestamp, Transition,
 };
 use florin_coin::issuer::{
-    AcknowledgeStep, AggregateBalanceStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CheckStep, CollectAckStep,
-    CollectStep, HandOver, HandOverDue, Issuer, IssuerSecrets, Lanes, PayOut, PayeeStatusStep, PayerStatusStep,
-    PaymentStep, RedeemAggregateStep, RedeemStep, RefreshStep, RefundStep, SoftwareModule, WRequest1Step, WRequest3Step,
-    hand_over, payout,
+    AcknowledgeStep, AggregateBalanceStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CheckStep,
+    CollectAckStep, CollectStep, HandOver, HandOverDue, Issuer, IssuerSecrets, Lanes, PayOut,
+    PayeeStatusStep, PayerStatusStep, PaymentStep, RedeemAggregateStep, RedeemStep, RefreshStep, RefundStep,
+    SoftwareModule, WRequest1Step, WRequest3Step, hand_over, payout,
 };
 use florin_coin::kinds::{HAND_OVER, PAY_OUT};
 use florin_coin::messages::VDesc;
