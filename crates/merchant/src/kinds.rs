@@ -21,7 +21,7 @@ pub const CONFIRM: u16 = 3;
 pub const VALIDATION: u16 = 4;
 /// Exchange: Issuance2.
 pub const ACKNOWLEDGE: u16 = 5;
-/// Exchange: Change.
+/// Exchange: Change or Refresh.
 pub const CHANGE: u16 = 6;
 /// Exchange: Redeem.
 pub const REDEEM: u16 = 7;

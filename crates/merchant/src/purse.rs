@@ -200,9 +200,11 @@ impl Desk {
         currency: Currency,
         patience: Duration,
     ) -> Result<(), DeskError> {
-        let same = CoinList::of_values(coins.iter().map(|coin| coin.held.coin.value));
-        let nothing = CoinList::of_values([]).map_err(|_| DeskError::Answer)?;
-        self.change(coins, &same.map_err(|_| DeskError::Answer)?, &nothing, currency, patience).await
+        let issuer = IssuerKey::of(&self.party.list, self.now()).ok_or(DeskError::NoKey)?;
+        let set = set_of(coins, currency)?;
+        let txid = TxId::new(self.draw());
+        let prepared = holder::refresh(&issuer, set, txid, self.exp(), &mut *(self.house.entropy)())?;
+        self.exchanged(&prepared, coins, currency, patience).await
     }
 
     /// Changes coins into `exact` and `back` together.
@@ -220,7 +222,18 @@ impl Desk {
         let set = set_of(coins, currency)?;
         let txid = TxId::new(self.draw());
         let prepared = holder::change(&issuer, set, wanted, txid, self.exp(), &mut *(self.house.entropy)())?;
-        let x = self.exchange(CHANGE, &prepared, coins, currency)?;
+        self.exchanged(&prepared, coins, currency, patience).await
+    }
+
+    /// Gives coins for coins, and waits for them.
+    async fn exchanged(
+        &self,
+        prepared: &florin_coin::Prepared,
+        coins: &[&Free],
+        currency: Currency,
+        patience: Duration,
+    ) -> Result<(), DeskError> {
+        let x = self.exchange(CHANGE, prepared, coins, currency)?;
         self.begin_and_end(&x, patience).await?;
         let gone = coins.len().saturating_sub(self.left(coins)?);
         if gone < coins.len() { Err(DeskError::BadCoins(gone)) } else { Ok(()) }

@@ -28,7 +28,7 @@ pub const RAIL_NUMBER: u8 = 9;
 /// An order of two key holders, in once keys: its nonce. In both lanes, so that it is carried out once in each.
 pub const STEP_ORDER: u8 = 1;
 /// An order that was carried out, by its nonce; identity lane.
-pub const EXECUTED: DocumentKind = DocumentKind(0x0303);
+pub const EXECUTED: DocumentKind = DocumentKind(0x0304);
 /// What an order in text form begins with.
 pub const ORDER_PREFIX: &str = "florinorder1";
 /// An order is good for at most so long.

@@ -257,7 +257,7 @@ async fn a_large_pay_out_waits_until_both_holders_release_it() {
     assert_eq!(slug(world.operator.execute(&order).await), "order-replayed");
     assert_eq!((ordered(&world), world.identity(party)), (201, 0));
     let waits = |l: &florin_books::Lane| l.outbox().any(|o| o.kind == SUBMIT_ORDER);
-    until("the bank takes them up", || !&lanes.identity.books.view(waits).unwrap()).await;
+    until("the bank takes them up", || !lanes.identity.books.view(waits).unwrap()).await;
     world.is_clean().await;
     working.ends().await;
 }

@@ -19,7 +19,7 @@ use florin_books::{
 };
 use florin_coin::issuer::{
     AcknowledgeStep, AggregateBalanceStep, ChangeStep, CheckStep, Issuer, IssuerSecrets, Lanes, PaymentStep,
-    RedeemAggregateStep, RedeemStep, SoftwareModule,
+    RedeemAggregateStep, RedeemStep, RefreshStep, SoftwareModule,
 };
 use florin_coin::web::WebPayment;
 use florin_coin::{Calendar, Coin, CoinSet, IssuerKey, payer};
@@ -168,6 +168,7 @@ impl Operator {
             "/v1/coin/check" => serve(&self.books, CheckStep::new(issuer), body).await,
             "/v1/coin/issuance2" => serve(&self.books, AcknowledgeStep(issuer), body).await,
             "/v1/coin/change" => serve(&self.books, ChangeStep(issuer), body).await,
+            "/v1/coin/refresh" => serve(&self.books, RefreshStep(issuer), body).await,
             "/v1/coin/redeem-aggregate" => serve(&self.books, RedeemAggregateStep(issuer), body).await,
             "/v1/coin/aggregate-balance" => serve(&self.books, AggregateBalanceStep(issuer), body).await,
             "/v1/coin/redeem" => serve(&self.books, RedeemStep(issuer), body).await,

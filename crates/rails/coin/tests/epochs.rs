@@ -37,6 +37,13 @@ fn change(w: &mut World, coins: &[Coin], values: &[u64]) -> ExchangeNews {
     holder::read_exchange(&asked.pending, &answer, &w.list).unwrap()
 }
 
+fn refresh(w: &mut World, coins: &[Coin]) -> ExchangeNews {
+    let (key, txid, exp) = (w.key(), TxId::new(w.draw()), w.exp());
+    let asked = holder::refresh(&key, set(coins), txid, exp, &mut w.entropy).unwrap();
+    let answer = w.post(asked.path, &asked.body).unwrap();
+    holder::read_exchange(&asked.pending, &answer, &w.list).unwrap()
+}
+
 fn causes(news: &ExchangeNews) -> Vec<CoinCause> {
     news.causes.iter().map(|bad| bad.cause).collect()
 }
@@ -108,10 +115,12 @@ fn coins_of_a_revoked_epoch_do_not_pay_and_are_exchanged_for_new_ones() {
     let other = change(&mut w, &coins[..1], &[50, 50]);
     assert_eq!(causes(&other), [CoinCause::Revoked], "change by choice is no recoup");
     assert_eq!(w.live_worth(), total, "nothing was taken");
-    let fresh = change(&mut w, &coins[..3], &[100, 50, 20]);
+    let same = change(&mut w, &coins[..1], &[100]);
+    assert_eq!(causes(&same), [CoinCause::Revoked], "nor is change into the same values");
+    let fresh = refresh(&mut w, &coins[..3]);
     assert_eq!((causes(&fresh).len(), worth(&fresh.coins)), (0, 170));
     assert!(fresh.coins.iter().all(|c| c.epoch.0 == coins[0].epoch.0 + 1));
-    let twice = change(&mut w, &coins[..1], &[100]);
+    let twice = refresh(&mut w, &coins[..1]);
     assert_eq!(causes(&twice), [CoinCause::Spent], "recouped once");
     assert_eq!(pay(&mut w, &shop, &fresh.coins).0, Outcome::Paid);
     let (key, txid, exp) = (w.key(), TxId::new(w.draw()), w.exp());
@@ -134,9 +143,9 @@ fn after_the_end_of_grace_no_step_takes_a_coin() {
     take_up(&w, &revoked);
     let end = entry.grace_end.unwrap();
     w.now = end;
-    assert_eq!(causes(&change(&mut w, &coins[..1], &[100])), [], "the last millisecond");
+    assert_eq!(causes(&refresh(&mut w, &coins[..1])), [], "the last millisecond");
     w.now = end.plus_ms(1);
-    assert_eq!(causes(&change(&mut w, &coins[1..], &[50])), [CoinCause::Expired]);
+    assert_eq!(causes(&refresh(&mut w, &coins[1..])), [CoinCause::Expired]);
     assert_eq!(
         w.issuer.examine(&set(&coins[1..])).unwrap().map(|n| n.len()).ok(),
         Some(1),
