@@ -9,7 +9,8 @@ use florin_money::CurrencyCode;
 use crate::account::Account;
 use crate::holding::HoldingChange;
 use crate::ids::{Seq, Timestamp};
-use crate::lane::{Lane, LaneSpec};
+use crate::lane::{Damaged, Lane, LaneSpec};
+use crate::opening::Opening;
 use crate::record::{Record, link};
 
 /// Something that does not agree.
@@ -129,6 +130,22 @@ impl Audit {
             records: 0,
             findings: Vec::new(),
         }
+    }
+
+    /// Begins where dropped records end.
+    ///
+    /// # Errors
+    /// Where the state beside the opening is not the one that it names.
+    pub fn from_opening(spec: LaneSpec, opening: &Opening, state: &[u8]) -> Result<Self, Damaged> {
+        let rebuilt = opening.lane(spec.clone(), state)?;
+        let mut audit = Self::new(spec);
+        for held in rebuilt.holdings() {
+            audit.hold(&[HoldingChange::Add(held.holding.clone())]);
+        }
+        audit.balances = opening.balances.iter().map(|&(a, c, b)| ((a, c), i128::from(b))).collect();
+        (audit.seq, audit.time, audit.chain) = (opening.seq, opening.time, opening.chain);
+        audit.rebuilt = rebuilt;
+        Ok(audit)
     }
 
     /// Takes in the next record.

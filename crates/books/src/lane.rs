@@ -157,6 +157,7 @@ impl Lane {
             documents: t.documents,
             effects: t.effects,
             seed_digest: seed_digest(&t.seed),
+            skipped: (!t.skips.is_empty()).then_some(t.skips),
         };
         let balances = rules::check(self, &core)?;
         rules::conditions(&t.requires, &balances, &self.state.balances)?;
@@ -227,6 +228,9 @@ impl Lane {
         }
         for i in &core.created {
             self.state.live.create(i.first.epoch, i.first.denomination, i.count);
+        }
+        for skip in core.skipped.iter().flatten() {
+            self.state.live.skip(skip);
         }
         for change in &core.holdings {
             self.hold(change);

@@ -4,6 +4,11 @@
 //! A segment is a header and frames. Header: magic 8, format u32, lane u16, segment u32, chain before 32, tag 32.
 //! Frame: length u32, first u64, last u64, tag of these three 8, body, chain after 32. The chain is a keyed hash over
 //! the chain before and the frame, so no frame can be changed, dropped or moved unnoticed, except at the end.
+//!
+//! A segment that was written again without seeds (`rewrite.rs`) has a longer header: magic, format 2, lane, segment,
+//! chain before 32, chain after 32, content 32, tag 32. Its own frames are chained from a keyed hash over the header's
+//! first part and must end at `content`; the next segment goes on from `chain after`, which is where the segment that
+//! it replaces ended.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -13,12 +18,15 @@ use std::path::{Path, PathBuf};
 use florin_books::{LaneId, Seq};
 
 use super::keys::StoreKeys;
+use super::opening::{self, Begin};
 use super::schema::{damaged, io};
 use crate::contract::StoreError;
 
 const MAGIC: &[u8; 8] = b"FLORIN2C";
 const FORMAT: u32 = 1;
+const REWRITTEN: u32 = 2;
 const HEADER: usize = 82;
+const HEADER_REWRITTEN: usize = 146;
 const FRAME_HEAD: usize = 28;
 const CHAIN: usize = 32;
 
@@ -47,9 +55,13 @@ pub(crate) struct Survey {
     pub(crate) last: Seq,
     /// A header verified: the keys are the right ones.
     pub(crate) key_fits: bool,
+    /// Where the journal begins.
+    pub(crate) begin: Begin,
     segment: u32,
     chain: Link,
     good_len: u64,
+    /// The last segment was written again: nothing is added to it.
+    closed: bool,
 }
 
 /// The file that is appended to.
@@ -81,6 +93,112 @@ fn header(keys: &StoreKeys, lane: LaneId, segment: u32, before: &Link) -> Vec<u8
     out
 }
 
+/// The header of a segment that was written again, and where the chain of its frames begins.
+pub(crate) fn rewritten_header(
+    keys: &StoreKeys,
+    lane: LaneId,
+    segment: u32,
+    (before, after, content): (&Link, &Link, &Link),
+) -> Vec<u8> {
+    let mut out = rewritten_place(lane, segment, before, after);
+    out.extend_from_slice(content);
+    let tag = keys.second("segment", &[&out]);
+    out.extend_from_slice(&tag);
+    out
+}
+
+fn rewritten_place(lane: LaneId, segment: u32, before: &Link, after: &Link) -> Vec<u8> {
+    let mut out = MAGIC.to_vec();
+    out.extend_from_slice(&REWRITTEN.to_be_bytes());
+    out.extend_from_slice(&lane.0.to_be_bytes());
+    out.extend_from_slice(&segment.to_be_bytes());
+    out.extend_from_slice(before);
+    out.extend_from_slice(after);
+    out
+}
+
+/// Where the frames of a segment that was written again begin.
+pub(crate) fn rewritten_begin(
+    keys: &StoreKeys,
+    lane: LaneId,
+    segment: u32,
+    before: &Link,
+    after: &Link,
+) -> Link {
+    keys.second("rewritten", &[&rewritten_place(lane, segment, before, after)])
+}
+
+/// What a header says of its segment.
+pub(crate) struct SegmentHead {
+    /// The chain before it.
+    pub(crate) before: Link,
+    /// Of one that was written again: the chain after it, and where its own frames end.
+    pub(crate) rewritten: Option<(Link, Link)>,
+    /// Where the frames begin.
+    pub(crate) len: usize,
+}
+
+/// Reads a segment's header; none where it does not verify.
+pub(crate) fn segment_head(
+    keys: &StoreKeys,
+    lane: LaneId,
+    segment: u32,
+    content: &[u8],
+) -> Option<SegmentHead> {
+    let link = |at: usize| {
+        content.get(at..at.saturating_add(CHAIN)).and_then(|b| Link::try_from(b).ok()).unwrap_or_default()
+    };
+    if content.get(8..12) == Some(&REWRITTEN.to_be_bytes()) {
+        let (before, after, end) = (link(18), link(50), link(82));
+        let expected = rewritten_header(keys, lane, segment, (&before, &after, &end));
+        let genuine = content.get(..HEADER_REWRITTEN) == Some(&expected);
+        return genuine.then_some(SegmentHead { before, rewritten: Some((after, end)), len: HEADER_REWRITTEN });
+    }
+    let before = link(18);
+    let genuine = content.get(..HEADER) == Some(&header(keys, lane, segment, &before));
+    genuine.then_some(SegmentHead { before, rewritten: None, len: HEADER })
+}
+
+/// A frame as it is written, and the chain after it.
+pub(crate) fn frame(
+    keys: &StoreKeys,
+    before: &Link,
+    first: Seq,
+    last: Seq,
+    body: &[u8],
+) -> Option<(Vec<u8>, Link)> {
+    let head = frame_head(keys, u32::try_from(body.len()).ok()?, first, last);
+    let chain = step(keys, before, &head, body);
+    Some(([head.as_slice(), body, &chain].concat(), chain))
+}
+
+/// Frames, one after the other, without looking at their chain: first, last, body.
+pub(crate) fn frames<'a>(keys: &'a StoreKeys, bytes: &'a [u8]) -> impl Iterator<Item = (Seq, Seq, &'a [u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let (head, body, _, next) = cut(keys, rest)?;
+        let place = read_head(keys, head)?;
+        rest = next;
+        Some((place.first, place.last, body))
+    })
+}
+
+/// The furthest record that any genuine frame head in a file speaks of, whatever lies between.
+pub(crate) fn furthest(keys: &StoreKeys, content: &[u8]) -> Seq {
+    let (mut at, mut last) = (0usize, Seq(0));
+    while let Some(rest) = content.get(at..).filter(|r| r.len() >= FRAME_HEAD) {
+        let whole = match read_head(keys, rest) {
+            Some(head) => {
+                last = last.max(head.last);
+                FRAME_HEAD.saturating_add(head.len).saturating_add(CHAIN)
+            }
+            None => 1,
+        };
+        at = at.saturating_add(whole);
+    }
+    last
+}
+
 fn frame_head(keys: &StoreKeys, len: u32, first: Seq, last: Seq) -> Vec<u8> {
     let mut out = len.to_be_bytes().to_vec();
     out.extend_from_slice(&first.0.to_be_bytes());
@@ -100,14 +218,17 @@ pub(crate) fn name(dir: &Path) -> PathBuf {
     path(dir, 1)
 }
 
-/// How many segments there are, from the first on, and their bytes.
-pub(crate) fn extent(dir: &Path) -> (u32, u64) {
-    let (mut count, mut bytes) = (0u32, 0u64);
-    while let Ok(meta) = fs::metadata(path(dir, count.saturating_add(1))) {
-        count = count.saturating_add(1);
+/// The first and the last segment that lie there without a gap, and their bytes; zeros where there are none.
+pub(crate) fn extent(dir: &Path) -> (u32, u32, u64) {
+    let number = |name: &str| name.strip_prefix("second-")?.strip_suffix(".log")?.parse::<u32>().ok();
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let Some(first) = entries.filter_map(|e| number(e.file_name().to_str()?)).min() else { return (0, 0, 0) };
+    let (mut next, mut bytes) = (first, 0u64);
+    while let Ok(meta) = fs::metadata(path(dir, next)) {
+        next = next.saturating_add(1);
         bytes = bytes.saturating_add(meta.len());
     }
-    (count, bytes)
+    (first, next.saturating_sub(1), bytes)
 }
 
 struct Head {
@@ -143,51 +264,99 @@ pub(crate) fn survey(
     from_segment: u32,
     on_frame: OnFrame<'_>,
 ) -> Result<Survey, StoreError> {
-    let (count, _) = extent(dir);
+    let (first, count, _) = extent(dir);
     let mut found = Survey {
         ending: Ending::Missing,
         last: Seq(0),
         key_fits: false,
+        begin: Begin::default(),
         segment: 0,
         chain: [0; 32],
         good_len: 0,
+        closed: false,
     };
-    for segment in from_segment.max(1)..=count {
-        let file = path(dir, segment);
-        let content = fs::read(&file).map_err(io(&file))?;
-        let Some((head, frames)) = content.split_at_checked(HEADER) else {
-            // A crash while the segment was begun; what came before it is whole.
-            let torn = segment == count && segment > 1 && from_segment < segment;
-            found.ending = if torn { Ending::Torn } else { Ending::Damaged(file, "its header is cut off") };
-            return Ok(found);
-        };
-        let before = head.get(18..50).and_then(|b| Link::try_from(b).ok()).unwrap_or_default();
-        if head != header(keys, lane, segment, &before) {
-            found.ending = Ending::Damaged(file, "its header does not verify");
+    match opening::read(dir, keys, lane)? {
+        Ok(begin) => (found.last, found.begin) = (begin.seq(), begin),
+        Err(why) => {
+            found.ending = Ending::Damaged(opening::path(dir), why);
             return Ok(found);
         }
+    }
+    if count == 0 {
+        return Ok(found);
+    }
+    if first > found.begin.segment {
+        found.ending = Ending::Damaged(path(dir, found.begin.segment), "it is missing");
+        return Ok(found);
+    }
+    for segment in from_segment.max(found.begin.segment)..=count {
+        let file = path(dir, segment);
+        let content = fs::read(&file).map_err(io(&file))?;
+        if content.len() < HEADER {
+            // A crash while the segment was begun; what came before it is whole.
+            let torn = segment == count && found.segment != 0;
+            found.ending = if torn { Ending::Torn } else { Ending::Damaged(file, "its header is cut off") };
+            return Ok(found);
+        }
+        let Some(head) = segment_head(keys, lane, segment, &content) else {
+            found.ending = Ending::Damaged(file, "its header does not verify");
+            return Ok(found);
+        };
         found.key_fits = true;
-        let begins = if segment == 1 { Some([0; 32]) } else { (found.segment != 0).then_some(found.chain) };
-        if begins.is_some_and(|chain| chain != before) {
+        let begins = if segment == found.begin.segment {
+            Some(found.begin.before)
+        } else {
+            (found.segment != 0).then_some(found.chain)
+        };
+        if begins.is_some_and(|chain| chain != head.before) {
             found.ending = Ending::Damaged(file, "it does not follow from the segment before it");
             return Ok(found);
         }
-        (found.segment, found.chain, found.good_len) = (segment, before, HEADER as u64);
-        let whole = walk(keys, frames, &mut found, on_frame)?;
-        if !whole {
+        if segment > found.begin.segment && found.segment == 0 {
+            // Nothing is known of what came before: the first frame says where the walk begins.
+            found.last = Seq(0);
+        }
+        let ending = walk_segment(keys, lane, segment, &content, &head, &mut found, on_frame)?;
+        if let Some(why) = ending {
             let rest =
                 usize::try_from(found.good_len).ok().and_then(|at| content.get(at..)).unwrap_or_default();
-            let torn = segment == count && is_torn(keys, rest);
-            found.ending = if torn {
-                Ending::Torn
-            } else {
-                Ending::Damaged(file, "a frame in the middle does not verify")
-            };
+            let torn = segment == count && head.rewritten.is_none() && is_torn(keys, rest);
+            found.ending = if torn { Ending::Torn } else { Ending::Damaged(file, why) };
             return Ok(found);
         }
         found.ending = Ending::Whole;
     }
     Ok(found)
+}
+
+/// One segment; what is wrong with it, if anything is.
+fn walk_segment(
+    keys: &StoreKeys,
+    lane: LaneId,
+    segment: u32,
+    content: &[u8],
+    head: &SegmentHead,
+    found: &mut Survey,
+    on_frame: OnFrame<'_>,
+) -> Result<Option<&'static str>, StoreError> {
+    let frames = content.get(head.len..).unwrap_or_default();
+    found.good_len = u64::try_from(head.len).unwrap_or(u64::MAX);
+    found.segment = segment;
+    found.closed = head.rewritten.is_some();
+    found.chain = match &head.rewritten {
+        Some((after, _)) => rewritten_begin(keys, lane, segment, &head.before, after),
+        None => head.before,
+    };
+    if !walk(keys, frames, found, on_frame)? {
+        return Ok(Some("a frame in the middle does not verify"));
+    }
+    if let Some((after, content)) = &head.rewritten {
+        if found.chain != *content {
+            return Ok(Some("frames are missing at its end"));
+        }
+        found.chain = *after;
+    }
+    Ok(None)
 }
 
 /// The frames of one segment; false where it ends in something else.
@@ -238,8 +407,14 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
 }
 
 impl Second {
-    /// Begins an empty copy.
-    pub(crate) fn create(dir: &Path, keys: &StoreKeys, lane: LaneId, limit: u64) -> Result<Self, StoreError> {
+    /// Begins an empty copy, whose first record comes after `last`.
+    pub(crate) fn create(
+        dir: &Path,
+        keys: &StoreKeys,
+        lane: LaneId,
+        limit: u64,
+        last: Seq,
+    ) -> Result<Self, StoreError> {
         let file = path(dir, 1);
         let mut second = Self {
             dir: dir.into(),
@@ -249,14 +424,20 @@ impl Second {
             chain: [0; 32],
             len: 0,
             limit,
-            last: Seq(0),
+            last,
         };
         second.begin(keys)?;
         Ok(second)
     }
 
     /// Goes on after the last frame that verifies; a torn end is cut off.
-    pub(crate) fn resume(dir: &Path, lane: LaneId, found: &Survey, limit: u64) -> Result<Self, StoreError> {
+    pub(crate) fn resume(
+        dir: &Path,
+        keys: &StoreKeys,
+        lane: LaneId,
+        found: &Survey,
+        limit: u64,
+    ) -> Result<Self, StoreError> {
         let next = path(dir, found.segment.saturating_add(1));
         if next.exists() {
             fs::remove_file(&next).map_err(io(&next))?;
@@ -266,7 +447,20 @@ impl Second {
         let file = open_file(&name, false)?;
         file.set_len(found.good_len).and_then(|()| file.sync_all()).map_err(io(&name))?;
         let (segment, chain, last) = (found.segment, found.chain, found.last);
-        Ok(Self { dir: dir.into(), lane, file, segment, chain, len: found.good_len, limit, last })
+        let mut second =
+            Self { dir: dir.into(), lane, file, segment, chain, len: found.good_len, limit, last };
+        if found.closed {
+            second.roll(keys)?;
+        }
+        Ok(second)
+    }
+
+    /// Ends the segment and begins the next one.
+    pub(crate) fn roll(&mut self, keys: &StoreKeys) -> Result<(), StoreError> {
+        self.sync()?;
+        self.segment = self.segment.saturating_add(1);
+        self.file = open_file(&path(&self.dir, self.segment), true)?;
+        self.begin(keys)
     }
 
     fn begin(&mut self, keys: &StoreKeys) -> Result<(), StoreError> {
@@ -295,10 +489,7 @@ impl Second {
             return Err(damaged(&name, "a batch does not follow"));
         }
         if self.len >= self.limit {
-            self.sync()?;
-            self.segment = self.segment.saturating_add(1);
-            self.file = open_file(&path(&self.dir, self.segment), true)?;
-            self.begin(keys)?;
+            self.roll(keys)?;
         }
         let len = u32::try_from(body.len()).map_err(|_| damaged(&name, "a batch is too large"))?;
         let head = frame_head(keys, len, first, last);
