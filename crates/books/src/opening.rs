@@ -62,6 +62,14 @@ impl Opening {
         (opening, state)
     }
 
+    /// The opening of a stored state.
+    ///
+    /// # Errors
+    /// `Checkpoint`, `Foreign`.
+    pub fn of_state(spec: LaneSpec, state: &[u8]) -> Result<Self, Damaged> {
+        Ok(Self::of(&Lane::from_checkpoint(spec, state)?).0)
+    }
+
     /// Its bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

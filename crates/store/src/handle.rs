@@ -10,12 +10,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use florin_books::{
-    Audit, AuditReport, Clock, Document, DocumentKey, DocumentKind, Facts, Lane, LaneSpec, Needs, Record,
-    Rejected, Seq, Transition, Written,
+    AuditReport, Clock, Document, DocumentKey, DocumentKind, Facts, Lane, LaneSpec, Needs, Record, Rejected,
+    Seq, Timestamp, Transition, Written,
 };
 
-use crate::contract::{FoldedDocument, Log, OwnerId, Reads, StoreError};
-use crate::writer::{Job, Reply, Shared, Writer};
+use crate::contract::{Copied, Fence, FoldedDocument, Log, OwnerId, Reads, StoreError};
+use crate::writer::{Job, Keep, Reply, Shared, Writer};
 
 /// How the writer works.
 #[derive(Clone, Debug)]
@@ -310,8 +310,7 @@ impl Books {
     pub fn audit(&self) -> Result<AuditReport, StoreError> {
         self.inner.reads.verify()?;
         let books = self.view(Lane::clone).map_err(|_| StoreError::Unknown)?;
-        let mut audit = Audit::new(self.inner.spec.clone());
-        let mut next = Seq(1);
+        let (mut audit, mut next) = self.begin_audit()?;
         while next <= books.seq() {
             let records = self.read(next, AUDIT_CHUNK)?;
             let Some(last) = records.last().map(|r| r.core.seq) else { break };
@@ -321,12 +320,38 @@ impl Books {
         Ok(audit.finish(&books))
     }
 
-    /// Writes a consistent copy of the books into an empty directory.
+    /// Writes a consistent copy of the books into an empty directory, and says what it holds.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn backup(&self, to: &Path) -> Result<(), StoreError> {
+    pub fn backup(&self, to: &Path) -> Result<Copied, StoreError> {
         self.inner.reads.backup(to)
+    }
+
+    /// The latest records are also in memory.
+    pub(crate) fn forget_seeds(&self, before: Timestamp) {
+        self.inner.shared.published.forget_seeds(before);
+    }
+
+    pub(crate) fn reads(&self) -> &dyn Reads {
+        &*self.inner.reads
+    }
+
+    /// Works on the store between two batches, on the writer's thread.
+    pub(crate) fn keep<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn Log, Fence) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (send, receive) = sync_channel(1);
+        let job: Keep = Box::new(move |log| {
+            let Some((log, fence)) = log else { return Ok(()) };
+            let done = work(log, fence)?;
+            // Whoever asked may have gone.
+            let _ = send.send(done);
+            Ok(())
+        });
+        self.inner.send(Job::Keep(job)).map_err(|_| StoreError::Unknown)?;
+        receive.recv().map_err(|_| StoreError::Unknown)
     }
 
     /// Whether the store failed: the process must stop and start again.

@@ -5,12 +5,15 @@ pub mod contract;
 mod handle;
 mod memory;
 mod publish;
+mod retain;
 mod sqlite;
 mod writer;
 
 pub use contract::{
-    Fence, Folded, FoldedDocument, Log, OwnerId, Reads, Recovered, StoreError, StoredDocument,
+    Copied, CopyStripped, Fence, Folded, FoldedDocument, Log, Older, OwnerId, Page, Reads, Recovered,
+    StoreError, StoredDocument, StoredOpening, Stripped,
 };
 pub use handle::{Answer, Books, CommitError, Options};
 pub use memory::{Crash, MemoryStore};
+pub use retain::Retained;
 pub use sqlite::{SqliteOptions, SqliteStore, StoreKeys};

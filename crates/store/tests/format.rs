@@ -32,3 +32,27 @@ fn make_the_fixture() {
     std::fs::remove_file(fixture().join("reserve")).unwrap();
     std::fs::remove_file(fixture().join("lock")).unwrap();
 }
+
+#[test]
+fn a_store_of_the_first_format_opens_and_is_kept_up() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("books");
+    copy_dir(&fixture(), &dir);
+    let books = start(OnDisk(dir.clone()).open().unwrap(), 8).unwrap();
+    assert_eq!(books.durable().0, RECORDS);
+    // The chain over every record of it is what the program that made it had.
+    assert!(books.audit().unwrap().is_clean());
+    assert_eq!(
+        books.record(florin_books::Seq(1)).unwrap().unwrap().seed().unwrap(),
+        [MARKER, b"seed"].concat()
+    );
+    for n in RECORDS + 1..=RECORDS + 20 {
+        books.commit(buy(n, books.durable())).unwrap();
+    }
+    let far = florin_books::Timestamp(u64::MAX >> 1);
+    assert!(books.strip(far, far).unwrap().seeds > RECORDS);
+    books.stop().unwrap();
+    let books = start(OnDisk(dir).open().unwrap(), 8).unwrap();
+    assert!(books.audit().unwrap().is_clean());
+    assert!(books.record(florin_books::Seq(1)).unwrap().unwrap().seed().is_none());
+}

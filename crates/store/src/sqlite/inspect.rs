@@ -8,6 +8,7 @@ use florin_crypto::Digest;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::keys::{Batch, RowSum, StoreKeys};
+use super::opening;
 use super::schema::{damaged, error};
 use crate::contract::StoreError;
 
@@ -101,7 +102,8 @@ pub(crate) fn records(
     max: usize,
 ) -> Result<Vec<Record>, StoreError> {
     let mut found: Vec<Record> = Vec::new();
-    let from = from.max(Seq(1));
+    // What was dropped is not missing.
+    let from = from.max(opening::dropped(conn, file)?.next());
     batches(conn, file, keys, lane, from, &mut |_, _, _, batch| {
         let room = max.saturating_sub(found.len());
         found.extend(batch.records.into_iter().filter(|r| r.core.seq >= from).take(room));
@@ -121,7 +123,8 @@ pub(crate) fn inspect(
     let folded = checkpoint(conn, file, keys, lane)?;
     let (at, rows) = folded.map_or((Seq(0), RowSum::default()), |(seq, rows, _)| (seq, rows));
     let mut state = DbState { last: Seq(0), chain: None, rows };
-    let from = if full || at == Seq(0) { Seq(1) } else { at };
+    let begin = opening::stored(conn, file, keys, lane)?.map_or(Seq(0), |o| o.seq).next();
+    let from = if full || at == Seq(0) { begin } else { at };
     batches(conn, file, keys, lane, from, &mut |_, last, _, batch| {
         (state.last, state.chain) = (last, Some(batch.chain));
         Ok(true)

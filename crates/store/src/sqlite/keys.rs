@@ -5,6 +5,8 @@ use florin_books::{DocumentKey, DocumentKind, Entry, LaneId, OnceKey, Record, Se
 use florin_crypto::{Digest, MacKey, RestKey, Secret, derive, encode};
 use minicbor::Decoder;
 
+use crate::contract::StoredOpening;
+
 /// The keys of one store, all derived from one secret.
 pub struct StoreKeys {
     rest: RestKey,
@@ -50,6 +52,38 @@ impl StoreKeys {
         plain.extend_from_slice(&array_head(entries.len()));
         entries.iter().for_each(|e| plain.extend_from_slice(&e.bytes));
         self.seal("batch", lane, &last.0.to_be_bytes(), first, &plain)
+    }
+
+    /// Seals records again, with the chain that the batch had.
+    pub(crate) fn seal_records(
+        &self,
+        lane: LaneId,
+        (first, last): (Seq, Seq),
+        chain: &Digest,
+        records: &[Record],
+    ) -> Vec<u8> {
+        let mut plain = vec![0x82];
+        plain.extend_from_slice(&encode(chain));
+        plain.extend_from_slice(&array_head(records.len()));
+        records.iter().for_each(|r| plain.extend_from_slice(&encode(r)));
+        self.seal("batch", lane, &last.0.to_be_bytes(), first, &plain)
+    }
+
+    /// Seals an opening.
+    pub(crate) fn seal_opening(&self, lane: LaneId, opening: &StoredOpening) -> Vec<u8> {
+        let bytes = |b: &[u8]| florin_crypto::Bytes(b.to_vec());
+        let plain = encode(&(opening.seq, opening.chain, bytes(&opening.signed), bytes(&opening.state)));
+        let nonce = opening.seq.0.to_be_bytes();
+        [nonce.as_slice(), &self.seal("opening", lane, &[], opening.seq, &plain)].concat()
+    }
+
+    /// Opens an opening.
+    pub(crate) fn open_opening(&self, lane: LaneId, sealed: &[u8]) -> Option<StoredOpening> {
+        let (nonce, sealed) = sealed.split_first_chunk::<8>()?;
+        let plain = self.open("opening", lane, &[], Seq(u64::from_be_bytes(*nonce)), sealed)?;
+        let (seq, chain, signed, state): (Seq, Digest, florin_crypto::Bytes, florin_crypto::Bytes) =
+            florin_crypto::decode_strict(&plain).ok()?;
+        Some(StoredOpening { seq, chain, signed: signed.0, state: state.0 })
     }
 
     /// Opens a batch; none where it is not this one, whole and unchanged.

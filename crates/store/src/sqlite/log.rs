@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use florin_books::{Entry, LaneId, Seq};
+use florin_books::{Entry, LaneId, Seq, Timestamp};
 use florin_crypto::Digest;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
@@ -15,13 +15,17 @@ use super::keys::{RowSum, StoreKeys};
 use super::lock::{Lock, Room};
 use super::schema::{error, io};
 use super::second::Second;
-use crate::contract::{Fence, Folded, Log, OwnerId, Recovered, StoreError};
+use crate::contract::{Fence, Folded, Log, OwnerId, Recovered, StoreError, StoredOpening, Stripped};
 
 /// A batch on its way to the second copy.
-struct Job {
-    first: Seq,
-    last: Seq,
-    body: Arc<[u8]>,
+enum Job {
+    Write {
+        first: Seq,
+        last: Seq,
+        body: Arc<[u8]>,
+    },
+    /// The segment ends, and the next one begins.
+    Roll,
 }
 
 /// The thread that writes the second copy while SQLite commits.
@@ -37,7 +41,12 @@ impl Helper {
         let (answer, done) = sync_channel(1);
         let thread = thread::Builder::new().name("second-copy".into()).spawn(move || {
             for job in queue {
-                let result = second.write(&keys, job.first, job.last, &job.body).and_then(|()| second.sync());
+                let result = match job {
+                    Job::Write { first, last, body } => {
+                        second.write(&keys, first, last, &body).and_then(|()| second.sync())
+                    }
+                    Job::Roll => second.roll(&keys),
+                };
                 if answer.send(result).is_err() {
                     return;
                 }
@@ -63,11 +72,11 @@ impl Drop for Helper {
 
 /// The writer of an SQLite store. Fields drop in this order: the lock last.
 pub(crate) struct SqliteLog {
-    conn: Connection,
+    pub(super) conn: Connection,
     helper: Helper,
-    file: PathBuf,
-    lane: LaneId,
-    keys: Arc<StoreKeys>,
+    pub(super) file: PathBuf,
+    pub(super) lane: LaneId,
+    pub(super) keys: Arc<StoreKeys>,
     last: Seq,
     chain: Option<Digest>,
     rows: RowSum,
@@ -148,7 +157,7 @@ impl SqliteLog {
         };
         let last = end.record.core.seq;
         let body: Arc<[u8]> = self.keys.seal_batch(self.lane, first, last, entries).into();
-        let begun = self.helper.begin(Job { first, last, body: Arc::clone(&body) });
+        let begun = self.helper.begin(Job::Write { first, last, body: Arc::clone(&body) });
         let committed = self.commit(first, last, Some(&body), fold);
         let copied = if begun {
             self.helper.done.recv().unwrap_or(Err(StoreError::Unknown))
@@ -159,6 +168,24 @@ impl SqliteLog {
         copied?;
         (self.last, self.chain) = (last, Some(end.chain));
         Ok(())
+    }
+}
+
+impl SqliteLog {
+    fn guarded<T>(
+        &mut self,
+        fence: Fence,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if fence.0 != self.fence {
+            return Err(StoreError::Fenced);
+        }
+        if self.broken {
+            return Err(StoreError::Unknown);
+        }
+        let result = work(self);
+        self.broken = result.is_err();
+        result
     }
 }
 
@@ -199,6 +226,29 @@ impl Log for SqliteLog {
         let result = self.both(first, entries, fold);
         self.broken = result.is_err();
         result
+    }
+
+    fn strip(&mut self, fence: Fence, before: Timestamp) -> Result<Stripped, StoreError> {
+        self.guarded(fence, |log| log.strip_slice(before))
+    }
+
+    fn roll(&mut self, fence: Fence) -> Result<(), StoreError> {
+        self.guarded(fence, |log| {
+            let begun = log.helper.begin(Job::Roll);
+            if begun {
+                log.helper.done.recv().unwrap_or(Err(StoreError::Unknown))
+            } else {
+                Err(StoreError::Unknown)
+            }
+        })
+    }
+
+    fn begin_at(&mut self, fence: Fence, opening: &StoredOpening) -> Result<(), StoreError> {
+        self.guarded(fence, |log| log.begin_at(opening))
+    }
+
+    fn drop_some(&mut self, fence: Fence) -> Result<bool, StoreError> {
+        self.guarded(fence, Self::drop_slice)
     }
 }
 

@@ -177,7 +177,9 @@ pub(crate) fn write_tables(conn: &Connection, to: &Path) -> Result<(), StoreErro
 
 /// The last dropped record, as SQLite has it.
 pub(crate) fn dropped(conn: &Connection, file: &Path) -> Result<Seq, StoreError> {
-    Ok(row(conn, file)?.and_then(|r| Some(Seq(u64::from_be_bytes(*r.first_chunk::<8>()?)))).unwrap_or_default())
+    Ok(row(conn, file)?
+        .and_then(|r| Some(Seq(u64::from_be_bytes(*r.first_chunk::<8>()?))))
+        .unwrap_or_default())
 }
 
 /// The opening, as SQLite has it.

@@ -14,7 +14,9 @@ pub(crate) const FILE: &str = "books.db";
 /// "FLRN": what the file is of.
 const APPLICATION_ID: i32 = 0x464c_524e;
 /// Raised by one with every change of the layout.
-const FORMAT: i32 = 1;
+const FORMAT: i32 = 2;
+/// The oldest that is taken forward: 1 knows no openings and no batches without seeds; its tables are the same.
+const FORMAT_OLDEST: i32 = 1;
 /// Older ones can lose commits when two connections meet at a checkpoint (finding 2).
 const SQLITE_MIN: i32 = 3_051_003;
 
@@ -75,8 +77,10 @@ pub(crate) fn open_writer(file: &Path) -> Result<Connection, StoreError> {
     if mode != "wal" {
         return Err(damaged(file, "it does not take a write-ahead log"));
     }
-    conn.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 1000;")
-        .map_err(error(file))?;
+    conn.execute_batch(
+        "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 1000; PRAGMA secure_delete = ON;",
+    )
+    .map_err(error(file))?;
     settings(&conn, file)?;
     Ok(conn)
 }
@@ -86,6 +90,18 @@ pub(crate) fn open_reader(file: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(file, flags).map_err(error(file))?;
     conn.execute_batch("PRAGMA wal_autocheckpoint = 0;").map_err(error(file))?;
+    settings(&conn, file)?;
+    Ok(conn)
+}
+
+/// A connection to a file that nobody changes meanwhile: nothing is written beside it.
+pub(crate) fn open_unchanged(file: &Path) -> Result<Connection, StoreError> {
+    let name = file.to_str().ok_or_else(|| damaged(file, "its name is not UTF-8"))?;
+    let quoted = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let conn =
+        Connection::open_with_flags(format!("file:{quoted}?immutable=1"), flags).map_err(error(file))?;
     settings(&conn, file)?;
     Ok(conn)
 }
@@ -118,6 +134,11 @@ pub(crate) fn create(
     .map_err(error(file))
 }
 
+/// Takes a file of an older format forward. An older program then refuses it, as it would misread what is to come.
+pub(crate) fn migrate(conn: &Connection, file: &Path) -> Result<(), StoreError> {
+    conn.execute_batch(&format!("PRAGMA user_version = {FORMAT};")).map_err(error(file))
+}
+
 /// Whether the file is of this program, format, lane and key.
 pub(crate) fn check_belongs(
     conn: &Connection,
@@ -129,7 +150,7 @@ pub(crate) fn check_belongs(
     if number("PRAGMA application_id")? != APPLICATION_ID {
         return Err(foreign(file, "it is of another program"));
     }
-    if number("PRAGMA user_version")? != FORMAT {
+    if !(FORMAT_OLDEST..=FORMAT).contains(&number("PRAGMA user_version")?) {
         return Err(foreign(file, "it is of another format"));
     }
     let proof: Option<Vec<u8>> = conn

@@ -152,7 +152,11 @@ pub(crate) fn segment_head(
         let (before, after, end) = (link(18), link(50), link(82));
         let expected = rewritten_header(keys, lane, segment, (&before, &after, &end));
         let genuine = content.get(..HEADER_REWRITTEN) == Some(&expected);
-        return genuine.then_some(SegmentHead { before, rewritten: Some((after, end)), len: HEADER_REWRITTEN });
+        return genuine.then_some(SegmentHead {
+            before,
+            rewritten: Some((after, end)),
+            len: HEADER_REWRITTEN,
+        });
     }
     let before = link(18);
     let genuine = content.get(..HEADER) == Some(&header(keys, lane, segment, &before));
@@ -170,6 +174,11 @@ pub(crate) fn frame(
     let head = frame_head(keys, u32::try_from(body.len()).ok()?, first, last);
     let chain = step(keys, before, &head, body);
     Some(([head.as_slice(), body, &chain].concat(), chain))
+}
+
+/// The bytes of a frame around a body of this length.
+pub(crate) const fn frame_len(body: usize) -> usize {
+    body.saturating_add(FRAME_HEAD).saturating_add(CHAIN)
 }
 
 /// Frames, one after the other, without looking at their chain: first, last, body.
@@ -218,11 +227,16 @@ pub(crate) fn name(dir: &Path) -> PathBuf {
     path(dir, 1)
 }
 
-/// The first and the last segment that lie there without a gap, and their bytes; zeros where there are none.
-pub(crate) fn extent(dir: &Path) -> (u32, u32, u64) {
+/// The numbers of all segments that lie there.
+fn numbers(dir: &Path) -> Vec<u32> {
     let number = |name: &str| name.strip_prefix("second-")?.strip_suffix(".log")?.parse::<u32>().ok();
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let Some(first) = entries.filter_map(|e| number(e.file_name().to_str()?)).min() else { return (0, 0, 0) };
+    entries.filter_map(|e| number(e.file_name().to_str()?)).collect()
+}
+
+/// The first and the last segment that lie there without a gap, and their bytes; zeros where there are none.
+pub(crate) fn extent(dir: &Path) -> (u32, u32, u64) {
+    let Some(first) = numbers(dir).into_iter().min() else { return (0, 0, 0) };
     let (mut next, mut bytes) = (first, 0u64);
     while let Ok(meta) = fs::metadata(path(dir, next)) {
         next = next.saturating_add(1);
@@ -287,6 +301,10 @@ pub(crate) fn survey(
     }
     if first > found.begin.segment {
         found.ending = Ending::Damaged(path(dir, found.begin.segment), "it is missing");
+        return Ok(found);
+    }
+    if numbers(dir).iter().any(|n| *n > count) {
+        found.ending = Ending::Damaged(path(dir, count.saturating_add(1)), "it is missing");
         return Ok(found);
     }
     for segment in from_segment.max(found.begin.segment)..=count {
