@@ -138,7 +138,11 @@ async fn beside(args: &StateArgs, to: &Path) -> Result<Option<BackupReport>, Fai
         let problem = ProblemView::parse(&answer.headers, &answer.body);
         let (slug, why) = problem.map_or((None, None), |p| (p.slug, p.detail.or(p.title)));
         let slug = slug.unwrap_or_else(|| "refused".into());
-        return Err(Failure::new(ExitCode::Refused, slug, why.unwrap_or_else(|| "no backup was made".into())));
+        return Err(Failure::new(
+            ExitCode::Refused,
+            slug,
+            why.unwrap_or_else(|| "no backup was made".into()),
+        ));
     }
     serde_json::from_slice(&answer.body)
         .map(Some)

@@ -55,7 +55,11 @@ fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(|e| e.unwrap().path()) {
         let to = to.join(entry.file_name().unwrap());
-        if entry.is_dir() { copy(&entry, &to) } else { drop(std::fs::copy(&entry, &to).unwrap()) }
+        if entry.is_dir() {
+            copy(&entry, &to);
+        } else {
+            std::fs::copy(&entry, &to).unwrap();
+        }
     }
 }
 
@@ -170,7 +174,8 @@ async fn a_lost_state_is_restored_from_a_backup_made_under_load() {
     // Several: each catches the couriers in another moment.
     for n in 0..4 {
         let (to, state) = (top.join(format!("backup-{n}")), town.state.clone());
-        let made = tokio::task::spawn_blocking(move || run(&["backup", "--to", to.to_str().unwrap()], &state));
+        let made =
+            tokio::task::spawn_blocking(move || run(&["backup", "--to", to.to_str().unwrap()], &state));
         let made = made.await.unwrap();
         assert_eq!(code(&made), 0, "{}", said(&made));
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -193,8 +198,10 @@ async fn a_lost_state_is_restored_from_a_backup_made_under_load() {
     // Every one of the backups is whole, and its two lanes belong together.
     for n in 0..4 {
         let backup = top.join(format!("backup-{n}"));
-        let names: BTreeSet<_> =
-            std::fs::read_dir(&backup).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let names: BTreeSet<_> = std::fs::read_dir(&backup)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
         let expected = ["books", "identity", "keys.vault", "manifest.json", "operator.toml"];
         assert_eq!(names, expected.map(String::from).into(), "nothing else is in a backup");
         let verified = run(&["backup", "verify", "--books", backup.to_str().unwrap()], &town.state);

@@ -159,8 +159,7 @@ impl BackupReport {
     /// What a list says of its backup.
     #[must_use]
     pub fn of(folder: &Path, manifest: &Manifest, books_read: bool) -> Self {
-        let seq =
-            |lane: LaneId| manifest.lanes.iter().find(|l| l.lane == lane.0).map_or(0, |line| line.seq);
+        let seq = |lane: LaneId| manifest.lanes.iter().find(|l| l.lane == lane.0).map_or(0, |line| line.seq);
         Self {
             folder: folder.to_owned(),
             made_unix_ms: manifest.made_unix_ms,

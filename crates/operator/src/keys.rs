@@ -99,7 +99,8 @@ impl OperatorVaults {
     /// # Errors
     /// `NoSuchSecret`.
     pub fn backup_key(&self) -> Result<MacKey, VaultError> {
-        let secret: Secret<32> = derive(&[self.store_key("identity")?.expose()], b"florin/v1/operator/backup");
+        let secret: Secret<32> =
+            derive(&[self.store_key("identity")?.expose()], b"florin/v1/operator/backup");
         Ok(MacKey::new(&secret))
     }
 

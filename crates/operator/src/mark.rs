@@ -78,9 +78,8 @@ pub(crate) fn read(places: &VaultPlaces, operator: &str) -> Result<Option<Mark>,
         Err(e) => return Err(MarkError::Io(file, e)),
     };
     let mark: Option<Mark> = serde_json::from_str(&text).ok();
-    let mark = mark.filter(|m| {
-        m.operator == operator && [IDENTITY, BOOKS].iter().all(|lane| m.of(*lane).is_some())
-    });
+    let mark =
+        mark.filter(|m| m.operator == operator && [IDENTITY, BOOKS].iter().all(|lane| m.of(*lane).is_some()));
     mark.map(Some).ok_or(MarkError::NotOne(file))
 }
 

@@ -76,7 +76,8 @@ async fn run(operator: &Arc<Operator>, house: &House) -> Result<Done, ActError> 
 /// From the issue of a coin to the end of its grace, at most.
 fn epoch_life_ms(operator: &Operator) -> u64 {
     let t = operator.config.terms();
-    let days = u64::from(t.epoch_days).saturating_add(t.spend_days.into()).saturating_add(t.grace_days.into());
+    let days =
+        u64::from(t.epoch_days).saturating_add(t.spend_days.into()).saturating_add(t.grace_days.into());
     days.saturating_mul(DAY_MS)
 }
 

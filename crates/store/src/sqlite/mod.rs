@@ -12,6 +12,7 @@ mod repair;
 mod retain;
 mod schema;
 mod second;
+mod segment;
 
 use std::path::Path;
 use std::sync::Arc;

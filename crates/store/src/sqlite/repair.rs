@@ -21,6 +21,7 @@ use super::reads::SqliteReads;
 use super::retain::{self, has_stripped, same_but_seeds};
 use super::schema::{self, check_belongs, damaged, error, foreign, io, open_writer};
 use super::second::{self, Ending, Second, Survey, survey, sync_dir};
+use super::segment;
 use crate::contract::{Copied, StoreError};
 
 /// A directory that is being taken up.
@@ -257,7 +258,7 @@ impl Repair<'_> {
         for segment in old.iter().filter(|f| **f != opening::path(self.dir)) {
             let content = fs::read(segment).map_err(io(segment))?;
             held = held.saturating_add(u64::try_from(content.len()).unwrap_or(u64::MAX));
-            furthest = furthest.max(second::furthest(self.keys, &content));
+            furthest = furthest.max(segment::furthest(self.keys, &content));
             short |= content.get(8..12) == Some(&[0, 0, 0, 2]);
         }
         Ok(furthest > last || (!short && rewritten < held))

@@ -15,7 +15,8 @@ use super::log::SqliteLog;
 use super::opening;
 use super::reads::SqliteReads;
 use super::schema::{damaged, error, io};
-use super::second::{self, Link, SegmentHead};
+use super::second::{self, Link};
+use super::segment::{self, SegmentHead};
 use crate::contract::{CopyStripped, StoreError, StoredOpening, Stripped};
 
 /// So many batches, or bytes of them, are rewritten or deleted in one transaction: nobody waits long for it.
@@ -199,10 +200,10 @@ fn segments(dir: &Path, keys: &StoreKeys, lane: LaneId) -> Result<Vec<Segment>, 
         let from = fs::File::open(&file).map_err(io(&file))?;
         from.take(PEEK).read_to_end(&mut content).map_err(io(&file))?;
         let read = |content: &[u8]| {
-            let head = second::segment_head(keys, lane, number, content)?;
+            let head = segment::segment_head(keys, lane, number, content)?;
             let frames = content.get(head.len..).unwrap_or_default();
             let frame =
-                second::frames(keys, frames).next().map(|(f, l, b)| (f, time_of(keys, lane, f, l, b)));
+                segment::frames(keys, frames).next().map(|(f, l, b)| (f, time_of(keys, lane, f, l, b)));
             Some((head, frame))
         };
         let mut seen = read(&content);
@@ -255,23 +256,23 @@ impl SqliteReads {
             _ => frames.last_chunk::<32>().copied().ok_or_else(wrong)?,
         };
         let before = &segment.head.before;
-        let mut chain = second::rewritten_begin(keys, lane, segment.number, before, &after);
+        let mut chain = segment::rewritten_begin(keys, lane, segment.number, before, &after);
         let (mut out, mut read) = (Vec::with_capacity(frames.len()), 0usize);
-        for (first, last, body) in second::frames(keys, frames) {
+        for (first, last, body) in segment::frames(keys, frames) {
             let stripped = strip_batch(keys, lane, (first, last), body).map(|(sealed, _)| sealed);
             if stripped.is_none() && keys.open_batch(lane, first, last, body).is_none() {
                 return Err(wrong());
             }
             let body_out = stripped.as_deref().unwrap_or(body);
-            let (frame, next) = second::frame(keys, &chain, first, last, body_out).ok_or_else(wrong)?;
+            let (frame, next) = segment::frame(keys, &chain, first, last, body_out).ok_or_else(wrong)?;
             out.extend_from_slice(&frame);
-            read = read.saturating_add(second::frame_len(body.len()));
+            read = read.saturating_add(segment::frame_len(body.len()));
             chain = next;
         }
         if read != frames.len() {
             return Err(wrong());
         }
-        let head = second::rewritten_header(keys, lane, segment.number, (before, &after, &chain));
+        let head = segment::rewritten_header(keys, lane, segment.number, (before, &after, &chain));
         let new = [head, out].concat();
         opening::replace(&file, &new)?;
         Ok(u64::try_from(content.len().saturating_sub(new.len())).unwrap_or(0))

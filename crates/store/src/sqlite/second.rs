@@ -20,15 +20,14 @@ use florin_books::{LaneId, Seq};
 use super::keys::StoreKeys;
 use super::opening::{self, Begin};
 use super::schema::{damaged, io};
+use super::segment::{SegmentHead, rewritten_begin, segment_head};
 use crate::contract::StoreError;
 
-const MAGIC: &[u8; 8] = b"FLORIN2C";
+pub(super) const MAGIC: &[u8; 8] = b"FLORIN2C";
 const FORMAT: u32 = 1;
-const REWRITTEN: u32 = 2;
-const HEADER: usize = 82;
-const HEADER_REWRITTEN: usize = 146;
-const FRAME_HEAD: usize = 28;
-const CHAIN: usize = 32;
+pub(super) const HEADER: usize = 82;
+pub(super) const FRAME_HEAD: usize = 28;
+pub(super) const CHAIN: usize = 32;
 
 /// Where the chain stands.
 pub(crate) type Link = [u8; 32];
@@ -78,11 +77,11 @@ pub(crate) struct Second {
 }
 
 /// A step of the chain: what follows from the chain before, and the frame.
-fn step(keys: &StoreKeys, before: &Link, head: &[u8], body: &[u8]) -> Link {
+pub(super) fn step(keys: &StoreKeys, before: &Link, head: &[u8], body: &[u8]) -> Link {
     keys.second("frame", &[before, head, body])
 }
 
-fn header(keys: &StoreKeys, lane: LaneId, segment: u32, before: &Link) -> Vec<u8> {
+pub(super) fn header(keys: &StoreKeys, lane: LaneId, segment: u32, before: &Link) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     out.extend_from_slice(&FORMAT.to_be_bytes());
     out.extend_from_slice(&lane.0.to_be_bytes());
@@ -93,122 +92,7 @@ fn header(keys: &StoreKeys, lane: LaneId, segment: u32, before: &Link) -> Vec<u8
     out
 }
 
-/// The header of a segment that was written again, and where the chain of its frames begins.
-pub(crate) fn rewritten_header(
-    keys: &StoreKeys,
-    lane: LaneId,
-    segment: u32,
-    (before, after, content): (&Link, &Link, &Link),
-) -> Vec<u8> {
-    let mut out = rewritten_place(lane, segment, before, after);
-    out.extend_from_slice(content);
-    let tag = keys.second("segment", &[&out]);
-    out.extend_from_slice(&tag);
-    out
-}
-
-fn rewritten_place(lane: LaneId, segment: u32, before: &Link, after: &Link) -> Vec<u8> {
-    let mut out = MAGIC.to_vec();
-    out.extend_from_slice(&REWRITTEN.to_be_bytes());
-    out.extend_from_slice(&lane.0.to_be_bytes());
-    out.extend_from_slice(&segment.to_be_bytes());
-    out.extend_from_slice(before);
-    out.extend_from_slice(after);
-    out
-}
-
-/// Where the frames of a segment that was written again begin.
-pub(crate) fn rewritten_begin(
-    keys: &StoreKeys,
-    lane: LaneId,
-    segment: u32,
-    before: &Link,
-    after: &Link,
-) -> Link {
-    keys.second("rewritten", &[&rewritten_place(lane, segment, before, after)])
-}
-
-/// What a header says of its segment.
-pub(crate) struct SegmentHead {
-    /// The chain before it.
-    pub(crate) before: Link,
-    /// Of one that was written again: the chain after it, and where its own frames end.
-    pub(crate) rewritten: Option<(Link, Link)>,
-    /// Where the frames begin.
-    pub(crate) len: usize,
-}
-
-/// Reads a segment's header; none where it does not verify.
-pub(crate) fn segment_head(
-    keys: &StoreKeys,
-    lane: LaneId,
-    segment: u32,
-    content: &[u8],
-) -> Option<SegmentHead> {
-    let link = |at: usize| {
-        content.get(at..at.saturating_add(CHAIN)).and_then(|b| Link::try_from(b).ok()).unwrap_or_default()
-    };
-    if content.get(8..12) == Some(&REWRITTEN.to_be_bytes()) {
-        let (before, after, end) = (link(18), link(50), link(82));
-        let expected = rewritten_header(keys, lane, segment, (&before, &after, &end));
-        let genuine = content.get(..HEADER_REWRITTEN) == Some(&expected);
-        return genuine.then_some(SegmentHead {
-            before,
-            rewritten: Some((after, end)),
-            len: HEADER_REWRITTEN,
-        });
-    }
-    let before = link(18);
-    let genuine = content.get(..HEADER) == Some(&header(keys, lane, segment, &before));
-    genuine.then_some(SegmentHead { before, rewritten: None, len: HEADER })
-}
-
-/// A frame as it is written, and the chain after it.
-pub(crate) fn frame(
-    keys: &StoreKeys,
-    before: &Link,
-    first: Seq,
-    last: Seq,
-    body: &[u8],
-) -> Option<(Vec<u8>, Link)> {
-    let head = frame_head(keys, u32::try_from(body.len()).ok()?, first, last);
-    let chain = step(keys, before, &head, body);
-    Some(([head.as_slice(), body, &chain].concat(), chain))
-}
-
-/// The bytes of a frame around a body of this length.
-pub(crate) const fn frame_len(body: usize) -> usize {
-    body.saturating_add(FRAME_HEAD).saturating_add(CHAIN)
-}
-
-/// Frames, one after the other, without looking at their chain: first, last, body.
-pub(crate) fn frames<'a>(keys: &'a StoreKeys, bytes: &'a [u8]) -> impl Iterator<Item = (Seq, Seq, &'a [u8])> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        let (head, body, _, next) = cut(keys, rest)?;
-        let place = read_head(keys, head)?;
-        rest = next;
-        Some((place.first, place.last, body))
-    })
-}
-
-/// The furthest record that any genuine frame head in a file speaks of, whatever lies between.
-pub(crate) fn furthest(keys: &StoreKeys, content: &[u8]) -> Seq {
-    let (mut at, mut last) = (0usize, Seq(0));
-    while let Some(rest) = content.get(at..).filter(|r| r.len() >= FRAME_HEAD) {
-        let whole = match read_head(keys, rest) {
-            Some(head) => {
-                last = last.max(head.last);
-                FRAME_HEAD.saturating_add(head.len).saturating_add(CHAIN)
-            }
-            None => 1,
-        };
-        at = at.saturating_add(whole);
-    }
-    last
-}
-
-fn frame_head(keys: &StoreKeys, len: u32, first: Seq, last: Seq) -> Vec<u8> {
+pub(super) fn frame_head(keys: &StoreKeys, len: u32, first: Seq, last: Seq) -> Vec<u8> {
     let mut out = len.to_be_bytes().to_vec();
     out.extend_from_slice(&first.0.to_be_bytes());
     out.extend_from_slice(&last.0.to_be_bytes());
@@ -245,13 +129,13 @@ pub(crate) fn extent(dir: &Path) -> (u32, u32, u64) {
     (first, next.saturating_sub(1), bytes)
 }
 
-struct Head {
-    len: usize,
-    first: Seq,
-    last: Seq,
+pub(super) struct Head {
+    pub(super) len: usize,
+    pub(super) first: Seq,
+    pub(super) last: Seq,
 }
 
-fn read_head(keys: &StoreKeys, bytes: &[u8]) -> Option<Head> {
+pub(super) fn read_head(keys: &StoreKeys, bytes: &[u8]) -> Option<Head> {
     let head = bytes.get(..FRAME_HEAD)?;
     let (len, rest) = head.split_first_chunk::<4>()?;
     let (first, rest) = rest.split_first_chunk::<8>()?;
@@ -270,14 +154,8 @@ fn is_torn(keys: &StoreKeys, rest: &[u8]) -> bool {
     }
 }
 
-/// Walks over all segments, or over those from `from_segment` on, and gives each frame that verifies.
-pub(crate) fn survey(
-    dir: &Path,
-    keys: &StoreKeys,
-    lane: LaneId,
-    from_segment: u32,
-    on_frame: OnFrame<'_>,
-) -> Result<Survey, StoreError> {
+/// Where a walk begins, and the last segment; not whole where there is nothing to walk over.
+fn begin_walk(dir: &Path, keys: &StoreKeys, lane: LaneId) -> Result<(Survey, u32), StoreError> {
     let (first, count, _) = extent(dir);
     let mut found = Survey {
         ending: Ending::Missing,
@@ -293,18 +171,34 @@ pub(crate) fn survey(
         Ok(begin) => (found.last, found.begin) = (begin.seq(), begin),
         Err(why) => {
             found.ending = Ending::Damaged(opening::path(dir), why);
-            return Ok(found);
+            return Ok((found, count));
         }
     }
     if count == 0 {
-        return Ok(found);
+        return Ok((found, count));
     }
     if first > found.begin.segment {
         found.ending = Ending::Damaged(path(dir, found.begin.segment), "it is missing");
-        return Ok(found);
+        return Ok((found, count));
     }
     if numbers(dir).iter().any(|n| *n > count) {
         found.ending = Ending::Damaged(path(dir, count.saturating_add(1)), "it is missing");
+        return Ok((found, count));
+    }
+    found.ending = Ending::Whole;
+    Ok((found, count))
+}
+
+/// Walks over all segments, or over those from `from_segment` on, and gives each frame that verifies.
+pub(crate) fn survey(
+    dir: &Path,
+    keys: &StoreKeys,
+    lane: LaneId,
+    from_segment: u32,
+    on_frame: OnFrame<'_>,
+) -> Result<Survey, StoreError> {
+    let (mut found, count) = begin_walk(dir, keys, lane)?;
+    if !matches!(found.ending, Ending::Whole) {
         return Ok(found);
     }
     for segment in from_segment.max(found.begin.segment)..=count {
@@ -400,9 +294,9 @@ fn walk(
     Ok(true)
 }
 
-type Cut<'a> = (&'a [u8], &'a [u8], Link, &'a [u8]);
+pub(super) type Cut<'a> = (&'a [u8], &'a [u8], Link, &'a [u8]);
 
-fn cut<'a>(keys: &StoreKeys, bytes: &'a [u8]) -> Option<Cut<'a>> {
+pub(super) fn cut<'a>(keys: &StoreKeys, bytes: &'a [u8]) -> Option<Cut<'a>> {
     let place = read_head(keys, bytes)?;
     let (head, rest) = bytes.split_at_checked(FRAME_HEAD)?;
     let (body, rest) = rest.split_at_checked(place.len)?;
