@@ -35,6 +35,8 @@ pub const ROTATE_AT_START: DocumentKey = DocumentKey::new(DocumentKind(0x0312), 
 
 /// So many numbers are passed over at least, in each denomination of each epoch that the lost part can have issued in.
 const GAP_MIN: u64 = 1 << 26;
+/// So long the bank is waited for.
+const BANK_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 /// A record issues so many tokens at most.
 const ISSUED_MAX: u64 = 256;
 
@@ -251,7 +253,11 @@ impl Operator {
         let facts = self.lanes.identity.books.load(&needs)?;
         let seen: Cursor =
             facts.document(&BANK_SEEN).and_then(|b| cbor::decode_strict(b).ok()).unwrap_or_default();
-        Ok(self.bank.unknown_orders(seen).await?)
+        // A bank that hangs does not keep the operator from serving; nor does one that is away.
+        match tokio::time::timeout(BANK_MAX, self.bank.unknown_orders(seen)).await {
+            Ok(found) => Ok(found?),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Takes these books as they are, although they are not the latest: both lanes record it, the numbers that the lost
