@@ -231,17 +231,32 @@ impl SqliteReads {
         let found = segments(self.dir(), self.keys(), self.lane())?;
         let mut done = CopyStripped { newest: found.last().and_then(|s| s.time), ..CopyStripped::default() };
         for (segment, next) in found.iter().zip(found.iter().skip(1)) {
+            if segment.head.rewritten.is_some() {
+                continue;
+            }
             // Whatever the next one begins with is not older than what this one ends with.
-            if next.time.is_none_or(|t| t > before) {
+            let ends = match next.time {
+                Some(time) => Some(time),
+                None => self.end_of(segment)?,
+            };
+            if ends.is_some_and(|t| t > before) {
                 break;
             }
-            if segment.head.rewritten.is_none() {
-                let saved = self.strip_segment(segment)?;
-                done.segments = done.segments.saturating_add(1);
-                done.bytes = done.bytes.saturating_add(saved);
-            }
+            let saved = self.strip_segment(segment)?;
+            done.segments = done.segments.saturating_add(1);
+            done.bytes = done.bytes.saturating_add(saved);
         }
         Ok(done)
+    }
+
+    /// Lane time at the end of a segment; none where it is empty.
+    fn end_of(&self, segment: &Segment) -> Result<Option<Timestamp>, StoreError> {
+        let file = second::path(self.dir(), segment.number);
+        let content = fs::read(&file).map_err(io(&file))?;
+        let frames = content.get(segment.head.len..).unwrap_or_default();
+        let Some((first, last, body)) = segment::frames(self.keys(), frames).last() else { return Ok(None) };
+        let time = time_of(self.keys(), self.lane(), first, last, body);
+        time.map(Some).ok_or_else(|| damaged(&file, "a frame does not verify"))
     }
 
     fn strip_segment(&self, segment: &Segment) -> Result<u64, StoreError> {
