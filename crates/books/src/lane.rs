@@ -191,6 +191,7 @@ impl Lane {
             documents: t.documents,
             effects: t.effects,
             seed_digest: seed_digest(&t.seed),
+            skipped: (!t.skips.is_empty()).then_some(t.skips),
         };
         let balances = rules::check(self, &core)?;
         rules::conditions(&t.requires, &balances, &self.state.balances)?;
@@ -262,6 +263,9 @@ impl Lane {
         for i in &core.created {
             self.state.live.create(i.first.epoch, i.first.denomination, i.count);
         }
+        for skip in core.skipped.iter().flatten() {
+            self.state.live.skip(skip);
+        }
         for change in &core.holdings {
             self.hold(change);
         }
@@ -315,6 +319,13 @@ impl Lane {
 
     /// The fold under way is in the store's tables.
     pub fn folded(&mut self) {
+        self.overlay.folded();
+    }
+
+    /// Lets go of what was written, as after a fold: for whoever redoes a journal and keeps no tables, so that memory
+    /// stays flat.
+    pub fn forget_written(&mut self) {
+        self.overlay.begin_fold(self.state.seq);
         self.overlay.folded();
     }
 

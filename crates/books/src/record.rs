@@ -7,7 +7,7 @@ use minicbor::{Decode, Encode};
 use crate::account::Posting;
 use crate::holding::HoldingChange;
 use crate::ids::{Seq, Timestamp};
-use crate::token::{Issued, TokenNumber};
+use crate::token::{Issued, Skip, TokenNumber};
 use crate::transition::{DocumentWrite, Effect, Mark, OnceKey};
 
 /// What was spent, created, posted and written. It stays to the end of its epoch.
@@ -50,6 +50,10 @@ pub struct Core {
     /// H(seed): the chain stays whole when the seed has gone.
     #[n(11)]
     pub seed_digest: Digest,
+    /// Numbers passed over; only where books were restored. Last, and absent otherwise: the bytes of all other records
+    /// are what they were before there was such a thing.
+    #[n(12)]
+    pub skipped: Option<Vec<Skip>>,
 }
 
 /// A change that happened.
@@ -71,6 +75,12 @@ impl Record {
     #[must_use]
     pub fn seed(&self) -> Option<&[u8]> {
         self.seed.as_deref()
+    }
+
+    /// The same without its seed: the chain does not notice.
+    #[must_use]
+    pub fn stripped(self) -> Self {
+        Self { seed: None, ..self }
     }
 
     /// Whether the seed is the one that the core names (or has gone).

@@ -7,7 +7,7 @@ use florin_money::Denominations;
 use minicbor::{Decode, Encode};
 
 use crate::account::RegisterId;
-use crate::token::{COUNTER_MAX, DenominationId, Epoch, TokenNumber};
+use crate::token::{COUNTER_MAX, DenominationId, Epoch, Skip, TokenNumber};
 
 const WORDS: usize = 64;
 const CHUNK_BITS: u64 = 4096;
@@ -136,6 +136,14 @@ impl LiveSets {
         let first = set.next;
         set.extend(count);
         first
+    }
+
+    /// Passes over numbers: they count as issued and spent.
+    pub(crate) fn skip(&mut self, skip: &Skip) {
+        let set = self.sets.entry((skip.epoch, skip.denomination)).or_default();
+        set.next = set.next.max(skip.next);
+        let chunks = usize::try_from(set.next.div_ceil(CHUNK_BITS)).unwrap_or(usize::MAX);
+        set.chunks.resize(set.chunks.len().max(chunks), None);
     }
 
     /// What is live, in order of epoch and denomination.

@@ -7,7 +7,7 @@ use minicbor::{Decode, Encode};
 use crate::account::{Account, Posting};
 use crate::holding::HoldingChange;
 use crate::ids::{EffectId, PartyId, Seq, Timestamp};
-use crate::token::{Issue, TokenNumber};
+use crate::token::{Issue, Skip, TokenNumber};
 
 /// A kind of document; each crate has a range of its own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Encode, Decode)]
@@ -151,6 +151,8 @@ pub struct Transition {
     pub effects: Vec<Effect>,
     /// What only a repeated reply needs.
     pub seed: Vec<u8>,
+    /// Numbers to pass over; not together with tokens to issue.
+    pub skips: Vec<Skip>,
 }
 
 impl Transition {
@@ -170,6 +172,7 @@ impl Transition {
             documents: Vec::new(),
             effects: Vec::new(),
             seed: Vec::new(),
+            skips: Vec::new(),
         }
     }
 

@@ -6,6 +6,7 @@ mod common;
 mod demo;
 mod failure;
 mod gate_cmd;
+mod operator_backup_cmd;
 mod operator_cmd;
 mod output;
 mod wallet_cmd;

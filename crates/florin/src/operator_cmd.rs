@@ -29,9 +29,10 @@ use serde::de::DeserializeOwned;
 
 use crate::common::{StateArgs, await_listener, client};
 use crate::failure::Failure;
+use crate::operator_backup_cmd::{BackupArgs, RestoreArgs, run_backup, run_restore};
 use crate::output::Output;
 
-const ROLE: &str = "operator";
+pub(crate) const ROLE: &str = "operator";
 const ENV: &str = "FLORIN_OPERATOR_";
 /// An answer of the running operator has at most so many bytes.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -50,6 +51,10 @@ pub enum OperatorCommand {
     Config(ConfigCommand),
     /// Lists what is owed to participants, such as pay-outs that the bank rejected; orders it again with --pay.
     Owed(OwedArgs),
+    /// Writes a backup beside the running operator, or of one that is stopped; verifies one.
+    Backup(BackupArgs),
+    /// Restores a backup into an empty state; accepts books that are not the latest.
+    Restore(RestoreArgs),
     /// Exports the signed authorisation of a purchase, or lists the purchases.
     Evidence(EvidenceArgs),
 }
@@ -138,11 +143,13 @@ pub async fn run(command: OperatorCommand, output: Output) -> Result<ExitCode, F
             Ok(ExitCode::Done)
         }
         OperatorCommand::Owed(args) => owed_to(&args, output).await,
+        OperatorCommand::Backup(args) => run_backup(args, output).await,
+        OperatorCommand::Restore(args) => run_restore(args, output).await,
         OperatorCommand::Evidence(args) => evidence(&args, output).await,
     }
 }
 
-fn vault_places(args: &StateArgs) -> Result<VaultPlaces, Failure> {
+pub(crate) fn vault_places(args: &StateArgs) -> Result<VaultPlaces, Failure> {
     let places = args.places(ROLE)?;
     Ok(VaultPlaces { state: places.state, second: places.second })
 }
@@ -219,6 +226,10 @@ fn settings(
     Ok(config::load(Some(&file), ENV, flags)?)
 }
 
+pub(crate) fn stored_settings(args: &StateArgs) -> Result<OperatorConfig, Failure> {
+    Ok(settings(args, None, toml::Table::new())?.value)
+}
+
 fn check(config: &OperatorConfig) -> Result<SandboxClient, Failure> {
     let currency = config.money().map_err(|e| Failure::of(ExitCode::Configuration, e.to_string()))?;
     config.listener().check()?;
@@ -251,6 +262,7 @@ async fn serve(args: ServeArgs, output: Output) -> Result<ExitCode, Failure> {
     let url = bound.url();
     let opened = tokio::task::spawn_blocking(move || Operator::open(config, &places, &passphrase, rail));
     let operator = opened.await.map_err(|e| Failure::of(ExitCode::Io, e.to_string()))??;
+    operator.may_serve().await?;
     let stop = Stop::on_signal().map_err(|e| Failure::of(ExitCode::Io, e.to_string()))?;
     if output.json {
         output.value(&serde_json::json!({"listening": url, "network": network_id(operator.list.operator)}));
@@ -286,7 +298,7 @@ fn audit_failed(error: AuditError) -> Failure {
     Failure::of(code, error.to_string())
 }
 
-fn open(args: &StateArgs, config: OperatorConfig) -> Result<Arc<Operator>, Failure> {
+pub(crate) fn open(args: &StateArgs, config: OperatorConfig) -> Result<Arc<Operator>, Failure> {
     let places = vault_places(args)?;
     let passphrase = args.passphrase(&places.state)?;
     let rail: Arc<dyn BankRail> = Arc::new(check(&config)?);
@@ -323,6 +335,9 @@ async fn owed_to(args: &OwedArgs, output: Output) -> Result<ExitCode, Failure> {
         Some(report) => report,
         None => {
             let operator = open(&args.state, settings(&args.state, None, toml::Table::new())?.value)?;
+            if args.pay {
+                operator.look()?;
+            }
             let report = owed(&operator.lanes.identity, operator.currency, args.pay).await;
             report.map_err(|e| Failure::of(ExitCode::Io, e.to_string()))?
         }

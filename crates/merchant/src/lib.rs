@@ -15,6 +15,7 @@ pub mod problem;
 pub mod program;
 mod proxy;
 pub mod purse;
+mod retain;
 pub mod rules;
 pub mod settle;
 mod target;

@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use data_encoding::BASE64URL_NOPAD;
 use florin_crypto::{Secret, random};
@@ -18,6 +18,7 @@ use florin_shell::entropy::OsEntropy;
 use florin_shell::home::{HomeError, write_private};
 
 use crate::audit::audit;
+use crate::backup::NO_BACKUP;
 use crate::operator::Operator;
 use crate::owed::owed;
 
@@ -74,6 +75,7 @@ pub fn router(operator: &Arc<Operator>) -> Router {
     Router::new()
         .route("/admin/audit", get(show))
         .route("/admin/owed", get(list_owed).post(pay_owed))
+        .route("/admin/backup", post(make_backup))
         .layer(from_fn_with_state(Arc::clone(operator), admit))
         .with_state(Arc::clone(operator))
 }
@@ -98,6 +100,22 @@ async fn answer_owed(operator: &Operator, pay: bool) -> Response {
     match owed(&operator.lanes.identity, operator.currency, pay).await {
         Ok(report) => Json(report).into_response(),
         Err(error) => Problem::fault(&error).into_response(),
+    }
+}
+
+/// Where to.
+#[derive(serde::Deserialize)]
+struct BackupTo {
+    to: std::path::PathBuf,
+}
+
+async fn make_backup(State(operator): State<Arc<Operator>>, Json(ask): Json<BackupTo>) -> Response {
+    match crate::backup::backup(&operator, &ask.to).await {
+        Ok(report) => Json(report).into_response(),
+        Err(error) => {
+            let refusal = NO_BACKUP.with_detail(error.to_string());
+            Problem::from(refusal).into_response()
+        }
     }
 }
 

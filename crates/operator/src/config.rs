@@ -42,6 +42,10 @@ pub struct OperatorConfig {
     pub requests_per_second: u32,
     /// Whether loopback is exempt from limits by address, as for a gate on the same machine.
     pub loopback_exempt: bool,
+    /// After so many days what is only needed to repeat an answer goes.
+    pub seed_days: u32,
+    /// How often what is past its time is looked for, in seconds.
+    pub retain_every_s: u64,
 }
 
 /// The operator's account at its bank.
@@ -87,6 +91,8 @@ impl Default for OperatorConfig {
             registrations_per_hour: 60,
             requests_per_second: 200,
             loopback_exempt: true,
+            seed_days: 30,
+            retain_every_s: 3_600,
         }
     }
 }

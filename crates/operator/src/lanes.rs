@@ -62,6 +62,10 @@ pub struct Lanes {
     pub books: House,
 }
 
+/// Held by couriers for as long as they carry something from one lane into the other, and by a backup while it copies
+/// both: what has arrived in one copy has then always been sent in the other.
+pub type Crossing = Arc<tokio::sync::RwLock<()>>;
+
 /// Carries what the identity lane sends to the books lane: participants and claims.
 pub struct LaneCourier {
     /// Coins.
@@ -70,11 +74,14 @@ pub struct LaneCourier {
     pub claims_batch: usize,
     /// Or for so long, in milliseconds.
     pub claims_wait_ms: u64,
+    /// Nothing crosses while a backup is made.
+    pub crossing: Crossing,
 }
 
 impl Courier for LaneCourier {
     fn carry<'a>(&'a self, effect: &'a Outgoing) -> Carrying<'a> {
         Box::pin(async move {
+            let _open = self.crossing.read().await;
             carried(match effect.kind {
                 COPY_PARTICIPANT => copy_participant(&self.books, effect).await,
                 _ => take_claim(&self.books, effect).await,
@@ -141,11 +148,14 @@ async fn take_claim(books: &House, effect: &Outgoing) -> Result<(), ActError> {
 pub struct BooksCourier {
     /// Who is who.
     pub identity: House,
+    /// Nothing crosses while a backup is made.
+    pub crossing: Crossing,
 }
 
 impl Courier for BooksCourier {
     fn carry<'a>(&'a self, effect: &'a Outgoing) -> Carrying<'a> {
         Box::pin(async move {
+            let _open = self.crossing.read().await;
             let Some(out) = PayOut::read(effect) else { return Carried::Later };
             let done = self
                 .identity

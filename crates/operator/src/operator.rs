@@ -8,7 +8,7 @@ use std::time::Duration;
 use florin_bank::BankRail;
 use florin_books::{Clock, DocumentKey, DocumentKind, Needs, Timestamp, Transition};
 use florin_coin::issuer::Issuer;
-use florin_crypto::{cbor, digest};
+use florin_crypto::{MacKey, cbor, digest};
 use florin_http::limits::RateLimit;
 use florin_http::{Limits, Registry, ServeCounters, Stop};
 use florin_money::{Currency, CurrencyError};
@@ -26,7 +26,7 @@ use crate::admin::AdminToken;
 use crate::bank::BankDesk;
 use crate::config::OperatorConfig;
 use crate::keys::{KeysError, OperatorVaults, VaultPlaces, registers};
-use crate::lanes::{BOOKS, BankCourier, BooksCourier, IDENTITY, LaneCourier, Lanes, lane, spec};
+use crate::lanes::{BOOKS, BankCourier, BooksCourier, Crossing, IDENTITY, LaneCourier, Lanes, lane, spec};
 
 /// Why an operator cannot be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +92,11 @@ pub struct Operator {
     pub registry: Arc<Registry>,
     /// What opens its admin pages.
     pub admin: AdminToken,
+    /// Where its vaults and its high-water mark are.
+    pub places: VaultPlaces,
+    /// Held while something crosses from one lane into the other.
+    pub crossing: Crossing,
+    pub(crate) backup_key: MacKey,
 }
 
 /// Makes an operator's state: keys and empty books.
@@ -134,7 +139,9 @@ impl Operator {
             Ok(lane(&places.state, spec(id, &registers), &vaults.store_key(name)?, &clock, false)?)
         };
         let lanes = Lanes { identity: open(IDENTITY, "identity")?, books: open(BOOKS, "books")? };
+        let backup_key = vaults.backup_key()?;
         let keys = Arc::new(vaults.message_keys()?);
+        crate::retain::check_openings(&lanes, &keys)?;
         let issuer = vaults.issuer(Arc::clone(&keys), registers, &config)?;
         let issuer = Arc::new(issuer.with_purchase_max(config.purchase_max_minor));
         let now = clock.now();
@@ -156,6 +163,9 @@ impl Operator {
             clock,
             registry,
             admin,
+            places: places.clone(),
+            crossing: Crossing::default(),
+            backup_key,
         }))
     }
 
@@ -189,6 +199,7 @@ impl Operator {
         }
         // Nobody listens any more; a file that stays is found out by asking.
         let _ = std::fs::remove_file(self.state.join(ADDRESS_FILE));
+        crate::mark::write(&self);
         let mut code = ExitCode::Done;
         for watched in watches {
             if matches!(watched.await, Ok(ExitCode::Io) | Err(_)) {
@@ -212,13 +223,17 @@ impl Operator {
             books: self.lanes.books.clone(),
             claims_batch: self.config.claims_batch,
             claims_wait_ms: self.config.claims_wait_ms,
+            crossing: Arc::clone(&self.crossing),
         };
-        let books = BooksCourier { identity: self.lanes.identity.clone() };
+        let crossing = Arc::clone(&self.crossing);
+        let books = BooksCourier { identity: self.lanes.identity.clone(), crossing };
         vec![
             tokio::spawn(async move { bank.keep_polling(every, &polling).await }),
             courier(self.lanes.identity.clone(), lanes, stop),
             courier(self.lanes.identity.clone(), orders, stop),
             courier(self.lanes.books.clone(), books, stop),
+            tokio::spawn(crate::mark::keep(Arc::clone(self), stop.clone())),
+            tokio::spawn(crate::retain::keep(Arc::clone(self), stop.clone())),
         ]
     }
 

@@ -10,12 +10,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use florin_books::{
-    Audit, AuditReport, Clock, Document, DocumentKey, DocumentKind, Facts, Lane, LaneSpec, Needs, Record,
-    Rejected, Seq, Transition, Written,
+    AuditReport, Clock, Document, DocumentKey, DocumentKind, Facts, Lane, LaneSpec, Needs, Record, Rejected,
+    Seq, Timestamp, Transition, Written,
 };
 
-use crate::contract::{FoldedDocument, Log, OwnerId, Reads, StoreError};
-use crate::writer::{Job, Reply, Shared, Writer};
+use crate::contract::{Copied, Fence, FoldedDocument, Log, OwnerId, Reads, StoreError};
+use crate::writer::{Job, Keep, Reply, Shared, Writer};
 
 /// How the writer works.
 #[derive(Clone, Debug)]
@@ -101,7 +101,9 @@ const LOAD_PAUSE: Duration = Duration::from_micros(250);
 /// Short, so that an idle operator's fold is whole within a second; long enough not to get between two commits.
 const FOLD_IDLE: Duration = Duration::from_millis(2);
 /// How many records the audit takes at a time.
-const AUDIT_CHUNK: usize = 1024;
+const AUDIT_CHUNK: usize = 4096;
+/// How many such chunks may wait to be redone.
+const AUDIT_CHUNKS_WAITING: usize = 2;
 
 impl Books {
     /// Takes the lane over, rebuilds it from its checkpoint and the records after it, and starts the writer thread.
@@ -318,25 +320,85 @@ impl Books {
     /// # Errors
     /// Those of the store; `Damaged` names the file. `Unknown` where the books have stopped.
     pub fn audit(&self) -> Result<AuditReport, StoreError> {
-        self.inner.reads.verify()?;
-        let books = self.view(Lane::clone).map_err(|_| StoreError::Unknown)?;
-        let mut audit = Audit::new(self.inner.spec.clone());
-        let mut next = Seq(1);
-        while next <= books.seq() {
-            let records = self.read(next, AUDIT_CHUNK)?;
-            let Some(last) = records.last().map(|r| r.core.seq) else { break };
-            records.iter().filter(|r| r.core.seq <= books.seq()).for_each(|r| audit.absorb(r));
-            next = last.next();
+        loop {
+            let begin = self.opening()?.map(|o| o.seq);
+            let report = self.audit_once();
+            // Where records were dropped meanwhile, it may have looked for them: the journal begins elsewhere now.
+            if self.opening()?.map(|o| o.seq) == begin {
+                return report;
+            }
         }
+    }
+
+    fn audit_once(&self) -> Result<AuditReport, StoreError> {
+        let books = self.view(Lane::clone).map_err(|_| StoreError::Unknown)?;
+        let (mut audit, first) = self.begin_audit()?;
+        let last = books.seq();
+        // Three that need not wait for each other: the bytes are verified, the records opened, the journal redone.
+        thread::scope(|threads| {
+            let verifying = threads.spawn(|| self.inner.reads.verify());
+            let (send, chunks) = sync_channel(AUDIT_CHUNKS_WAITING);
+            let reading = threads.spawn(move || self.send_records((first, last), &send));
+            for records in chunks {
+                records.iter().for_each(|r| audit.absorb(r));
+            }
+            let ended = [verifying.join(), reading.join()];
+            ended.into_iter().try_for_each(|thread| thread.unwrap_or(Err(StoreError::Unknown)))
+        })?;
         Ok(audit.finish(&books))
     }
 
-    /// Writes a consistent copy of the books into an empty directory.
+    /// Every record from one to another, chunk after chunk, as long as somebody takes them.
+    fn send_records(
+        &self,
+        (first, last): (Seq, Seq),
+        to: &SyncSender<Vec<Record>>,
+    ) -> Result<(), StoreError> {
+        let mut next = first;
+        while next <= last {
+            let mut records = self.read(next, AUDIT_CHUNK)?;
+            records.retain(|r| r.core.seq <= last);
+            let Some(read) = records.last().map(|r| r.core.seq) else { break };
+            next = read.next();
+            if to.send(records).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a consistent copy of the books into an empty directory, and says what it holds.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn backup(&self, to: &Path) -> Result<(), StoreError> {
+    pub fn backup(&self, to: &Path) -> Result<Copied, StoreError> {
         self.inner.reads.backup(to)
+    }
+
+    /// The latest records are also in memory.
+    pub(crate) fn forget_seeds(&self, before: Timestamp) {
+        self.inner.shared.published.forget_seeds(before);
+    }
+
+    pub(crate) fn reads(&self) -> &dyn Reads {
+        &*self.inner.reads
+    }
+
+    /// Works on the store between two batches, on the writer's thread.
+    pub(crate) fn keep<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn Log, Fence) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (send, receive) = sync_channel(1);
+        let job: Keep = Box::new(move |log| {
+            let Some((log, fence)) = log else { return Ok(()) };
+            let done = work(log, fence)?;
+            // Whoever asked may have gone.
+            let _ = send.send(done);
+            Ok(())
+        });
+        self.inner.send(Job::Keep(job)).map_err(|_| StoreError::Unknown)?;
+        receive.recv().map_err(|_| StoreError::Unknown)
     }
 
     /// Whether the store failed: the process must stop and start again.
