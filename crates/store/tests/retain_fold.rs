@@ -142,7 +142,9 @@ fn moments(root: &Path) -> Vec<Moment> {
         }
         let before = books.read(Seq(n - 6), 1).unwrap()[0].core.time;
         books.strip(before, if n.is_multiple_of(2) { FAR } else { Timestamp(0) }).unwrap();
-        if let Some(dropped) = books.drop_before(Seq(n), &sign).unwrap() {
+        // Now as far as it goes, which is when a fold has become whole, and now earlier, at any moment of one.
+        let seq = Seq(if n < 50 { n.saturating_sub(26) } else { n });
+        if let Some(dropped) = books.drop_before(seq, &sign).unwrap() {
             assert!(dropped.seq.0 < folded(&live), "{:?} at {}", dropped.seq, folded(&live));
             opening = Some(dropped);
         }
@@ -221,9 +223,6 @@ fn cut_after(dir: &Path, last: u64) {
             at += 28
                 + usize::try_from(u32::from_be_bytes(content[at..at + 4].try_into().unwrap())).unwrap()
                 + 32;
-        }
-        if at == content.len() {
-            return;
         }
         if at > begin {
             return std::fs::write(&segment, &content[..at]).unwrap();

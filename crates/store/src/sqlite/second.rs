@@ -156,7 +156,6 @@ fn is_torn(keys: &StoreKeys, rest: &[u8]) -> bool {
 
 /// Where a walk begins, and the last segment; not whole where there is nothing to walk over.
 fn begin_walk(dir: &Path, keys: &StoreKeys, lane: LaneId) -> Result<(Survey, u32), StoreError> {
-    let (first, count, _) = extent(dir);
     let mut found = Survey {
         ending: Ending::Missing,
         last: Seq(0),
@@ -171,20 +170,23 @@ fn begin_walk(dir: &Path, keys: &StoreKeys, lane: LaneId) -> Result<(Survey, u32
         Ok(begin) => (found.last, found.begin) = (begin.seq(), begin),
         Err(why) => {
             found.ending = Ending::Damaged(opening::path(dir), why);
-            return Ok((found, count));
+            return Ok((found, 0));
         }
     }
-    if count == 0 {
-        return Ok((found, count));
+    // Listed once, and only what counts: meanwhile a segment may be begun, and those from before the opening may go.
+    let mut there = numbers(dir);
+    if there.is_empty() {
+        return Ok((found, 0));
     }
-    if first > found.begin.segment {
-        found.ending = Ending::Damaged(path(dir, found.begin.segment), "it is missing");
-        return Ok((found, count));
+    there.retain(|n| *n >= found.begin.segment);
+    there.sort_unstable();
+    let gap = there.iter().zip(found.begin.segment..).find(|(n, expected)| *n != expected);
+    let missing = gap.map(|(_, expected)| expected).or(there.is_empty().then_some(found.begin.segment));
+    if let Some(missing) = missing {
+        found.ending = Ending::Damaged(path(dir, missing), "it is missing");
+        return Ok((found, 0));
     }
-    if numbers(dir).iter().any(|n| *n > count) {
-        found.ending = Ending::Damaged(path(dir, count.saturating_add(1)), "it is missing");
-        return Ok((found, count));
-    }
+    let count = there.last().copied().unwrap_or_default();
     found.ending = Ending::Whole;
     Ok((found, count))
 }
