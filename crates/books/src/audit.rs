@@ -9,7 +9,8 @@ use florin_money::CurrencyCode;
 use crate::account::Account;
 use crate::holding::HoldingChange;
 use crate::ids::{Seq, Timestamp};
-use crate::lane::{Lane, LaneSpec};
+use crate::lane::{Damaged, Lane, LaneSpec};
+use crate::opening::Opening;
 use crate::record::{Record, link};
 use crate::token::Epoch;
 
@@ -141,6 +142,22 @@ impl Audit {
         }
     }
 
+    /// Begins where dropped records end.
+    ///
+    /// # Errors
+    /// Where the state beside the opening is not the one that it names.
+    pub fn from_opening(spec: LaneSpec, opening: &Opening, state: &[u8]) -> Result<Self, Damaged> {
+        let rebuilt = opening.lane(spec.clone(), state)?;
+        let mut audit = Self::new(spec);
+        for held in rebuilt.holdings() {
+            audit.hold(&[HoldingChange::Add(held.holding.clone())]);
+        }
+        audit.balances = opening.balances.iter().map(|&(a, c, b)| ((a, c), i128::from(b))).collect();
+        (audit.seq, audit.time, audit.chain) = (opening.seq, opening.time, opening.chain);
+        audit.rebuilt = rebuilt;
+        Ok(audit)
+    }
+
     /// Takes in the next record.
     pub fn absorb(&mut self, record: &Record) {
         let core = &record.core;
@@ -168,7 +185,7 @@ impl Audit {
         }
         // The rebuilt lane's overlay is not needed: keep memory flat over a long journal.
         if self.records.is_multiple_of(4096) {
-            self.rebuilt.folded();
+            self.rebuilt.forget_written();
         }
     }
 

@@ -196,6 +196,7 @@ impl Lane {
             effects: t.effects,
             seed_digest: seed_digest(&t.seed),
             drops: (!t.drops.is_empty()).then_some(t.drops),
+            skipped: (!t.skips.is_empty()).then_some(t.skips),
         };
         let balances = rules::check(self, &core)?;
         rules::conditions(&t.requires, &balances, &self.state.balances)?;
@@ -271,6 +272,9 @@ impl Lane {
             self.state.live.drop_epoch(*epoch);
             self.state.dropped.get_or_insert_default().insert(*epoch);
         }
+        for skip in core.skipped.iter().flatten() {
+            self.state.live.skip(skip);
+        }
         for change in &core.holdings {
             self.hold(change);
         }
@@ -324,6 +328,13 @@ impl Lane {
 
     /// The fold under way is in the store's tables.
     pub fn folded(&mut self) {
+        self.overlay.folded();
+    }
+
+    /// Lets go of what was written, as after a fold: for whoever redoes a journal and keeps no tables, so that memory
+    /// stays flat.
+    pub fn forget_written(&mut self) {
+        self.overlay.begin_fold(self.state.seq);
         self.overlay.folded();
     }
 

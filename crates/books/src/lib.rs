@@ -9,6 +9,7 @@ mod facts;
 mod holding;
 mod ids;
 mod lane;
+mod opening;
 mod overlay;
 mod record;
 mod register;
@@ -25,11 +26,12 @@ pub use ids::{
     LaneId, Party, PartyId, Seq, Timestamp, Tx, TxId,
 };
 pub use lane::{Damaged, Lane, LaneSpec, Snapshot};
+pub use opening::Opening;
 pub use overlay::{Generation, Overlay, Written};
 pub use record::{Core, Entry, Record, link, seed_digest};
 pub use register::{Circulation, LiveSets, RegisterSpec};
-pub use rules::Rejected;
-pub use token::{COUNTER_MAX, DENOMINATIONS_MAX, DenominationId, Epoch, Issue, Issued, TokenNumber};
+pub use rules::{Rejected, SKIP_MAX};
+pub use token::{COUNTER_MAX, DENOMINATIONS_MAX, DenominationId, Epoch, Issue, Issued, Skip, TokenNumber};
 pub use transition::{
     Condition, DocumentKey, DocumentKind, DocumentWrite, Effect, Mark, OnceKey, Outgoing, Transition,
 };

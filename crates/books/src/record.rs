@@ -7,7 +7,7 @@ use minicbor::{Decode, Encode};
 use crate::account::Posting;
 use crate::holding::HoldingChange;
 use crate::ids::{Seq, Timestamp};
-use crate::token::{Epoch, Issued, TokenNumber};
+use crate::token::{Epoch, Issued, Skip, TokenNumber};
 use crate::transition::{DocumentWrite, Effect, Mark, OnceKey};
 
 /// What was spent, created, posted and written. It stays to the end of its epoch.
@@ -53,6 +53,10 @@ pub struct Core {
     /// Epochs whose live tokens ended all at once; absent where there are none, so that other records keep their bytes.
     #[n(12)]
     pub drops: Option<Vec<Epoch>>,
+    /// Numbers passed over; only where books were restored. Last, and absent otherwise: the bytes of all other records
+    /// are what they were before there was such a thing.
+    #[n(13)]
+    pub skipped: Option<Vec<Skip>>,
 }
 
 /// A change that happened.
@@ -82,6 +86,12 @@ impl Record {
     #[must_use]
     pub fn seed(&self) -> Option<&[u8]> {
         self.seed.as_deref()
+    }
+
+    /// The same without its seed: the chain does not notice.
+    #[must_use]
+    pub fn stripped(self) -> Self {
+        Self { seed: None, ..self }
     }
 
     /// Whether the seed is the one that the core names (or has gone).

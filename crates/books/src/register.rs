@@ -7,7 +7,7 @@ use florin_money::Denominations;
 use minicbor::{Decode, Encode};
 
 use crate::account::RegisterId;
-use crate::token::{COUNTER_MAX, DenominationId, Epoch, TokenNumber};
+use crate::token::{COUNTER_MAX, DenominationId, Epoch, Skip, TokenNumber};
 
 const WORDS: usize = 64;
 const CHUNK_BITS: u64 = 4096;
@@ -148,6 +148,14 @@ impl LiveSets {
     /// Ends everything of an epoch.
     pub(crate) fn drop_epoch(&mut self, epoch: Epoch) {
         self.sets.retain(|(e, _), _| *e != epoch);
+    }
+
+    /// Passes over numbers: they count as issued and spent.
+    pub(crate) fn skip(&mut self, skip: &Skip) {
+        let set = self.sets.entry((skip.epoch, skip.denomination)).or_default();
+        set.next = set.next.max(skip.next);
+        let chunks = usize::try_from(set.next.div_ceil(CHUNK_BITS)).unwrap_or(usize::MAX);
+        set.chunks.resize(set.chunks.len().max(chunks), None);
     }
 
     /// What is live, in order of epoch and denomination.

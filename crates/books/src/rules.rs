@@ -9,7 +9,7 @@ use crate::holding::HoldingChange;
 use crate::ids::{EffectId, HoldingId, Seq, Timestamp};
 use crate::lane::Lane;
 use crate::record::Core;
-use crate::token::{DenominationId, Epoch, TokenNumber};
+use crate::token::{COUNTER_MAX, DenominationId, Epoch, TokenNumber};
 use crate::transition::{Condition, DocumentKey, Effect, Transition};
 
 /// Why the lane did not apply a change, in checking order. Nothing has changed.
@@ -116,6 +116,9 @@ impl Rejected {
     }
 }
 
+/// So many numbers are passed over at once, at most: the live sets must fit into memory.
+pub const SKIP_MAX: u64 = 1 << 32;
+
 /// The balances after a change, for the accounts that it touches.
 #[derive(Debug)]
 pub(crate) struct NewBalances(pub(crate) BTreeMap<(Account, CurrencyCode), i64>);
@@ -194,6 +197,17 @@ fn droppable(lane: &Lane, core: &Core) -> Result<(), Rejected> {
 }
 
 fn issuable(lane: &Lane, core: &Core) -> Result<(), Rejected> {
+    let skipped = core.skipped.iter().flatten();
+    for (n, s) in skipped.clone().enumerate() {
+        let first =
+            TokenNumber { lane: lane.spec.lane, epoch: s.epoch, denomination: s.denomination, counter: 0 };
+        let next = lane.state.live.next(s.epoch, s.denomination);
+        let ahead = s.next > next && s.next <= next.saturating_add(SKIP_MAX) && s.next <= COUNTER_MAX;
+        let again = skipped.clone().take(n).any(|e| (e.epoch, e.denomination) == (s.epoch, s.denomination));
+        if !ahead || again || !core.created.is_empty() || value_of(lane, &first).is_none() {
+            return Err(Rejected::NotIssuable);
+        }
+    }
     for i in &core.created {
         let ended = lane.is_dropped(i.first.epoch) || core.dropped().contains(&i.first.epoch);
         let known = value_of(lane, &i.first).is_some() && !ended;

@@ -119,6 +119,23 @@ pub struct Issued {
     pub count: u32,
 }
 
+/// Numbers that are never given out: where books were restored, they may have been given out before.
+///
+/// Shape: `[epoch, denomination, next]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(array)]
+pub struct Skip {
+    /// The epoch.
+    #[n(0)]
+    pub epoch: Epoch,
+    /// The denomination.
+    #[n(1)]
+    pub denomination: DenominationId,
+    /// The counter that the next token gets; it lies further on than the present one.
+    #[n(2)]
+    pub next: u64,
+}
+
 impl Issued {
     /// Each number of the run.
     pub fn numbers(&self) -> impl Iterator<Item = TokenNumber> + use<> {

@@ -7,7 +7,7 @@ use minicbor::{Decode, Encode};
 use crate::account::{Account, Posting};
 use crate::holding::HoldingChange;
 use crate::ids::{EffectId, PartyId, Seq, Timestamp};
-use crate::token::{Epoch, Issue, TokenNumber};
+use crate::token::{Epoch, Issue, Skip, TokenNumber};
 
 /// A kind of document; each crate has a range of its own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Encode, Decode)]
@@ -153,6 +153,8 @@ pub struct Transition {
     pub effects: Vec<Effect>,
     /// What only a repeated reply needs.
     pub seed: Vec<u8>,
+    /// Numbers to pass over; not together with tokens to issue.
+    pub skips: Vec<Skip>,
 }
 
 impl Transition {
@@ -173,6 +175,7 @@ impl Transition {
             documents: Vec::new(),
             effects: Vec::new(),
             seed: Vec::new(),
+            skips: Vec::new(),
         }
     }
 

@@ -160,6 +160,19 @@ fn a_fold_under_way_hides_nothing() {
 }
 
 #[test]
+fn whoever_redoes_a_journal_keeps_no_more_than_the_last_of_it() {
+    let mut lane = furnished();
+    for n in 20..30 {
+        let mut t = empty(n, &lane);
+        t.once.push(once(n));
+        lane.apply(t, Timestamp(0)).unwrap();
+        lane.forget_written();
+    }
+    let kept = (0..30).filter(|n| lane.overlay().once(&once(*n)).is_some()).collect::<Vec<_>>();
+    assert_eq!(kept, [29]);
+}
+
+#[test]
 fn a_once_key_is_taken_once_for_ever() {
     let mut lane = furnished();
     let mut same = empty(0, &lane);

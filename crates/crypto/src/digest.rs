@@ -38,6 +38,22 @@ impl Digest {
     }
 }
 
+/// Plain SHA-256 of a file, piece by piece: what `sha256sum` says too, so that anybody can compare.
+#[derive(Default)]
+pub struct FileDigest(Sha256);
+
+impl FileDigest {
+    /// Takes in the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The digest.
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
 struct Hasher(Sha256);
 
 impl Write for Hasher {

@@ -24,7 +24,7 @@ pub use cbor::{ByteArray, Bytes, NotCanonical, decode_strict, encode};
 pub use cipher::NumberCipher;
 pub use cose::{CoseError, Mac0, Sign1, mac0, peek_kid, sign1};
 pub use derive::derive;
-pub use digest::{Digest, digest};
+pub use digest::{Digest, FileDigest, digest};
 pub use entropy::{Entropy, SeededEntropy, random};
 pub use kem::{Envelope, Exporter, KemError, KemPublicKey, KemSecretKey, open, open_auth, seal, seal_auth};
 pub use keyfile::{KeyFileError, KeyFileParams, open_key_file, seal_key_file};

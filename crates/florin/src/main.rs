@@ -8,6 +8,7 @@ mod failure;
 mod gate_cmd;
 mod module_args;
 mod operator_books_cmd;
+mod operator_backup_cmd;
 mod operator_cmd;
 mod operator_coin_cmd;
 mod operator_control_cmd;

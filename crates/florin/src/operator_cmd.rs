@@ -33,9 +33,10 @@ use crate::operator_books_cmd::{self, AuditArgs, BooksArgs, CirculationArgs, Jou
 use crate::operator_coin_cmd::{self, CoinArgs};
 use crate::operator_control_cmd::ControlCommand;
 use crate::operator_trace_cmd::{KeyHolderArgs, TraceArgs, key_holder, trace};
+use crate::operator_backup_cmd::{BackupArgs, RestoreArgs, run_backup, run_restore};
 use crate::output::Output;
 
-const ROLE: &str = "operator";
+pub(crate) const ROLE: &str = "operator";
 const ENV: &str = "FLORIN_OPERATOR_";
 /// The running operator may read all of its books for an answer.
 const ANSWERS_IN: Duration = Duration::from_secs(600);
@@ -69,6 +70,10 @@ pub enum OperatorCommand {
     Control(ControlCommand),
     /// Says the state of one coin, or with --pending how much is paid for and not collected yet.
     Coin(CoinArgs),
+    /// Writes a backup beside the running operator, or of one that is stopped; verifies one.
+    Backup(BackupArgs),
+    /// Restores a backup into an empty state; accepts books that are not the latest.
+    Restore(RestoreArgs),
     /// Exports the signed authorisation of a purchase, or lists the purchases.
     Evidence(EvidenceArgs),
     /// Joins a purchase to its payments or a payment to its purchases: needs the files of both key holders, and a reason.
@@ -169,6 +174,8 @@ pub async fn run(command: OperatorCommand, output: Output) -> Result<ExitCode, F
         OperatorCommand::Owed(args) => owed_to(&args, output).await,
         OperatorCommand::Control(command) => crate::operator_control_cmd::run(command, output).await,
         OperatorCommand::Coin(args) => operator_coin_cmd::run(args, output).await,
+        OperatorCommand::Backup(args) => run_backup(args, output).await,
+        OperatorCommand::Restore(args) => run_restore(args, output).await,
         OperatorCommand::Evidence(args) => evidence(&args, output).await,
         OperatorCommand::Trace(args) => {
             let config = settings(&args.state, None, toml::Table::new())?.value;
@@ -179,7 +186,7 @@ pub async fn run(command: OperatorCommand, output: Output) -> Result<ExitCode, F
     }
 }
 
-fn vault_places(args: &StateArgs) -> Result<VaultPlaces, Failure> {
+pub(crate) fn vault_places(args: &StateArgs) -> Result<VaultPlaces, Failure> {
     let places = args.places(ROLE)?;
     Ok(VaultPlaces { state: places.state, second: places.second })
 }
@@ -265,6 +272,10 @@ pub fn settings(
     Ok(config::load(Some(&file), ENV, flags)?)
 }
 
+pub(crate) fn stored_settings(args: &StateArgs) -> Result<OperatorConfig, Failure> {
+    Ok(settings(args, None, toml::Table::new())?.value)
+}
+
 fn check(config: &OperatorConfig) -> Result<SandboxClient, Failure> {
     let currency = config.money().map_err(|e| Failure::of(ExitCode::Configuration, e.to_string()))?;
     config.listener().check()?;
@@ -297,6 +308,7 @@ async fn serve(args: ServeArgs, output: Output) -> Result<ExitCode, Failure> {
     let (url, here) = (bound.url(), places.holders_here());
     let opened = tokio::task::spawn_blocking(move || Operator::open(config, &places, &passphrase, rail));
     let operator = opened.await.map_err(|e| Failure::of(ExitCode::Io, e.to_string()))??;
+    operator.may_serve().await?;
     let stop = Stop::on_signal().map_err(|e| Failure::of(ExitCode::Io, e.to_string()))?;
     warn_of_holders(&here);
     if output.json {
@@ -366,6 +378,9 @@ async fn owed_to(args: &OwedArgs, output: Output) -> Result<ExitCode, Failure> {
         None => {
             let operator = open(&args.state, settings(&args.state, None, toml::Table::new())?.value)?;
             let limit = operator.release_above;
+            if args.pay {
+                operator.look()?;
+            }
             let report = owed(&operator.lanes, operator.currency, limit, args.pay).await;
             report.map_err(|e| Failure::of(ExitCode::Io, e.to_string()))?
         }

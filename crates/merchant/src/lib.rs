@@ -20,6 +20,7 @@ pub mod problem;
 pub mod program;
 mod proxy;
 pub mod purse;
+mod retain;
 pub mod rules;
 pub mod settle;
 pub mod settling;

@@ -474,6 +474,8 @@ pub async fn serve(
     let asking = tokio::spawn(keep_asking(desk.clone(), patience, stop.clone()));
     let at = aggregate_at(config, &desk.party.list)?;
     let paying_out = at.map(|at| tokio::spawn(keep_paying_out(desk.clone(), at, patience, stop.clone())));
+    let window_ms = config.replay_window_s.saturating_mul(1000);
+    let tidying = tokio::spawn(crate::retain::keep(desk.house.clone(), window_ms, stop.clone()));
     let commands = match Socket::bind(dir) {
         Ok(socket) => Some(tokio::spawn(socket.serve(desk.clone(), patience, stop.clone()))),
         Err(error) => {
@@ -484,7 +486,7 @@ pub async fn serve(
     let serving = serve_until(bound, pages, limits_of(config), counters, stop.clone());
     let (_, code) = tokio::join!(serving, watch_failure(&books, &stop));
     // They look at `stop` between two sends.
-    for task in [Some(asking), paying_out, commands, operating].into_iter().flatten() {
+    for task in [Some(asking), Some(tidying), paying_out, commands, operating].into_iter().flatten() {
         let _ = task.await;
     }
     // Books that have failed are stopped already, and the code says so.

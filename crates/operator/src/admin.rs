@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use data_encoding::BASE64URL_NOPAD;
 use florin_crypto::{Secret, random};
@@ -20,6 +20,7 @@ use serde::Deserialize;
 
 use crate::audit::audit_with_bank;
 use crate::coin_state::{CoinStateError, coin_state, parse_coin, pending};
+use crate::backup::NO_BACKUP;
 use crate::operator::Operator;
 use crate::owed::owed;
 use crate::reconcile::brake::{ResumedLine, payouts};
@@ -83,6 +84,7 @@ pub fn router(operator: &Arc<Operator>) -> Router {
         .merge(crate::trace_pages::routes())
         .route("/admin/coins/pending", get(show_pending))
         .route("/admin/coins/{coin}", get(show_coin))
+        .route("/admin/backup", post(make_backup))
         .layer(from_fn_with_state(Arc::clone(operator), admit))
         .with_state(Arc::clone(operator))
 }
@@ -107,6 +109,22 @@ async fn answer_owed(operator: &Operator, pay: bool) -> Response {
     match owed(&operator.lanes, operator.currency, operator.release_above, pay).await {
         Ok(report) => Json(report).into_response(),
         Err(error) => Problem::fault(&error).into_response(),
+    }
+}
+
+/// Where to.
+#[derive(serde::Deserialize)]
+struct BackupTo {
+    to: std::path::PathBuf,
+}
+
+async fn make_backup(State(operator): State<Arc<Operator>>, Json(ask): Json<BackupTo>) -> Response {
+    match crate::backup::backup(&operator, &ask.to).await {
+        Ok(report) => Json(report).into_response(),
+        Err(error) => {
+            let refusal = NO_BACKUP.with_detail(error.to_string());
+            Problem::from(refusal).into_response()
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! were worth. A sealed file in the state, named by its digest in the table of epochs; a late holder is paid by it.
 //! Source: books.md, "Retention"; ADR 0028.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use florin_books::{Epoch, LiveSets, PartyId, Seq, Timestamp};
@@ -15,6 +16,7 @@ use minicbor::{Decode, Encode};
 
 /// The folder in the state.
 pub const ARCHIVE_DIR: &str = "archive";
+const PREFIX: &str = "epoch-";
 const MAGIC: &str = "florin-epoch-archive";
 const VERSION: u32 = 1;
 
@@ -96,6 +98,12 @@ pub struct Archives<'a> {
     pub key: &'a Secret<32>,
 }
 
+/// Whether a file of this name is a whole archive, and not one that was being written.
+#[must_use]
+pub fn is_archive(name: &OsStr) -> bool {
+    name.to_str().and_then(|n| n.strip_prefix(PREFIX)).is_some_and(|n| n.parse::<u32>().is_ok())
+}
+
 fn digest_of(bytes: &[u8]) -> Digest {
     digest("florin/v1/operator/archive-file", &[bytes])
 }
@@ -104,7 +112,7 @@ impl Archives<'_> {
     /// The file of an epoch.
     #[must_use]
     pub fn path(&self, epoch: Epoch) -> PathBuf {
-        self.state.join(ARCHIVE_DIR).join(format!("epoch-{}", epoch.0))
+        self.state.join(ARCHIVE_DIR).join(format!("{PREFIX}{}", epoch.0))
     }
 
     fn aad(&self, epoch: Epoch) -> Vec<u8> {

@@ -233,7 +233,8 @@ fn pairs(report: &mut BooksReport, lanes: &Lanes) -> Result<(), AuditError> {
     Ok(())
 }
 
-fn pair_difference(lanes: &Lanes, currency: Currency) -> Result<i64, AuditError> {
+/// What one lane gave the other and has not come there, nor is under way; not zero only where they do not belong together.
+pub(crate) fn pair_difference(lanes: &Lanes, currency: Currency) -> Result<i64, AuditError> {
     let code = currency.code();
     let (given, out) = lanes.identity.books.view(move |lane| {
         let out: Vec<_> = lane.outbox().filter(|o| o.kind == HAND_OVER).cloned().collect();

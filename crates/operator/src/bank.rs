@@ -1,5 +1,6 @@
 //! The operator at its bank: orders out, news in, each counted once. Source: bank.md; VarietyCash §3.1 (2) Execution.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -75,6 +76,33 @@ impl BankDesk {
                 () = stop.stopped() => return,
                 () = tokio::time::sleep(every) => {}
             }
+        }
+    }
+
+    /// Orders in the bank's news that these books do not know, and until where it was read; nothing where the bank does
+    /// not answer. Nothing is settled. News up to `seen` is passed over.
+    ///
+    /// # Errors
+    /// Those of the books.
+    pub async fn unknown_orders(&self, seen: Cursor) -> Result<Option<(usize, Cursor)>, ActError> {
+        let needs = Needs { documents: vec![CURSOR], ..Needs::default() };
+        let facts = self.identity.books.load(&needs)?;
+        let read: Option<Cursor> = facts.document(&CURSOR).and_then(|b| cbor::decode_strict(b).ok());
+        let mut at = read.unwrap_or_default().max(seen);
+        let mut unknown = BTreeSet::new();
+        loop {
+            let Ok((events, next)) = self.rail.poll(at, NEWS_MAX).await else { return Ok(None) };
+            for id in events.iter().filter_map(treasury::order_of) {
+                let key = OrderRecord::key_of(id);
+                let needs = Needs { documents: vec![key], ..Needs::default() };
+                if self.identity.books.load(&needs)?.document(&key).is_none() {
+                    unknown.insert(key);
+                }
+            }
+            if next == at || events.is_empty() {
+                return Ok(Some((unknown.len(), at)));
+            }
+            at = next;
         }
     }
 

@@ -63,6 +63,10 @@ pub struct OperatorConfig {
     pub payout_release_above: Option<String>,
     /// Where the worth of coins goes whose epoch is dropped; from there a late holder is paid.
     pub unclaimed: Unclaimed,
+    /// After so many days what is only needed to repeat an answer goes.
+    pub seed_days: u32,
+    /// How often what is past its time is looked for, in seconds.
+    pub retain_every_s: u64,
 }
 
 /// What becomes of money whose coins nobody has brought back in time.
@@ -175,6 +179,8 @@ impl Default for OperatorConfig {
             key_holder: Vec::new(),
             payout_release_above: None,
             unclaimed: Unclaimed::default(),
+            seed_days: 30,
+            retain_every_s: 3_600,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use florin_books::{
-    Account, Circulation, Epoch, Lane, LiveSets, Needs, OnceKey, RegisterId, RegisterSpec, Rejected, Seq,
+    Account, Circulation, Epoch, Facts, Lane, LiveSets, Needs, OnceKey, RegisterId, RegisterSpec, Rejected, Seq,
     Timestamp, Transition,
 };
 use florin_coin::{Archived, Dropped, EpochError, EpochState, Epochs};
@@ -15,6 +15,7 @@ use florin_crypto::{Digest, digest};
 use florin_http::Stop;
 use florin_money::Amount;
 use florin_parties::network_id;
+use florin_rail::Moment;
 use florin_shell::house::ActError;
 use florin_store::CommitError;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::{ArchiveError, Archives, EpochArchive};
 use crate::keys::KeysError;
 use crate::operator::Operator;
+use crate::standing::ROTATE_AT_START;
 
 /// How often the calendar is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -107,6 +109,9 @@ impl Operator {
     /// Looks after the epochs until stopped.
     pub async fn keep_epochs(&self, stop: &Stop) {
         while !stop.is_triggered() && !self.lanes.books.books.is_failed() {
+            if let Err(error) = self.rotate_if_asked().await {
+                tracing::warn!(%error, "a new epoch waits");
+            }
             if let Err(error) = self.advance_epochs().await {
                 tracing::warn!(%error, "the epochs wait");
             }
@@ -115,6 +120,28 @@ impl Operator {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
+    }
+
+    /// Begins the new epoch that was asked for when books were accepted that are not the latest.
+    ///
+    /// # Errors
+    /// [`EpochsError`].
+    pub async fn rotate_if_asked(&self) -> Result<(), EpochsError> {
+        let needs = Needs { documents: vec![ROTATE_AT_START], ..Needs::default() };
+        let asked = self.lanes.books.books.load(&needs).map_err(ActError::Store)?;
+        if asked.document(&ROTATE_AT_START).is_none() {
+            return Ok(());
+        }
+        self.rotate_epoch(None).await?;
+        // Whoever is interrupted before this begins one epoch more, which harms nobody.
+        let done = |facts: &Facts, _: &mut Moment<'_>| {
+            facts.document(&ROTATE_AT_START)?;
+            let mut t = Transition::new(digest("florin/v1/operator/rotated-at-start", &[]), facts.as_of);
+            t.remove(ROTATE_AT_START);
+            Some(t)
+        };
+        self.lanes.books.act(&needs, done).await?;
+        Ok(())
     }
 
     /// What the calendar says now: the next epoch, and the end of those that are over.

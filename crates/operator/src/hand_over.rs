@@ -18,7 +18,7 @@ use florin_store::StoreError;
 use tokio::sync::Notify;
 
 use crate::claim_keys::ClaimKeyFile;
-use crate::lanes::{IDENTITY, Lanes};
+use crate::lanes::{Crossing, IDENTITY, Lanes};
 
 /// How often the outbox is looked at when nobody calls.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -35,6 +35,8 @@ pub struct HandOverDesk {
     pub batch: usize,
     /// Or for so long, in milliseconds.
     pub wait_ms: u64,
+    /// Nothing crosses while a backup is made.
+    pub crossing: Crossing,
 }
 
 /// A claim on its way.
@@ -100,6 +102,7 @@ impl HandOverDesk {
         if due.is_empty() || !(due.len() >= self.batch || waited) {
             return Ok(0);
         }
+        let _open = self.crossing.read().await;
         let mut opened = Vec::with_capacity(due.len());
         for (id, _, due) in due {
             match open(&self.lanes, id, due)? {
@@ -160,6 +163,7 @@ impl HandOverDesk {
         let facts = self.lanes.identity.books.load(&due.needs())?;
         let Some(hand) = due.with(&facts, opened) else { return Ok(false) };
         let slot = due.slot(&facts);
+        let _open = self.crossing.read().await;
         apply(&self.lanes.books, &hand).await?;
         self.settle(&[Opened { id, due, hand, slot }]).await?;
         Ok(true)

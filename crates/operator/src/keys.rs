@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use florin_books::{PartyId, RegisterId, RegisterSpec, Timestamp};
 use florin_coin::issuer::{CoinModule, Issuer, IssuerSecrets, Lanes};
-use florin_crypto::{KemSecretKey, Secret, SigningKey, derive};
+use florin_crypto::{KemSecretKey, MacKey, Secret, SigningKey, derive};
 use florin_money::{Currency, Denominations};
 use florin_parties::{
     CurrencyTerms, DirectoryError, KeyList, KeyUse, OperatorKeys, PublishedEpoch, PublishedKey,
@@ -36,6 +36,12 @@ pub struct VaultPlaces {
 }
 
 impl VaultPlaces {
+    /// Where the high-water mark lies: with the second factor, so that no copy of the state brings its own along.
+    #[must_use]
+    pub fn mark(&self) -> PathBuf {
+        self.second.as_deref().and_then(Path::parent).unwrap_or(&self.state).join("high-water")
+    }
+
     /// The folder of the key module: with the second factor, apart from the books and the cipher key, so that no
     /// backup of the state holds both. Without a second factor there is no other folder.
     #[must_use]
@@ -72,6 +78,31 @@ impl OperatorVaults {
         let main = Vault::open(&places.state, second, passphrase)?;
         let module = Vault::open(&places.module(), second, passphrase)?;
         Ok(Self { main, module })
+    }
+
+    /// Opens those of a backup: the main vault lies in it, the module's never does.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn open_backup(
+        backup: &Path,
+        places: &VaultPlaces,
+        passphrase: &Passphrase,
+    ) -> Result<Self, VaultError> {
+        let second = places.second.as_deref();
+        let main = Vault::open(backup, second, passphrase)?;
+        let module = Vault::open(&places.module(), second, passphrase)?;
+        Ok(Self { main, module })
+    }
+
+    /// The key that shows a backup's list of files to be the operator's own.
+    ///
+    /// # Errors
+    /// `NoSuchSecret`.
+    pub fn backup_key(&self) -> Result<MacKey, VaultError> {
+        let secret: Secret<32> =
+            derive(&[self.store_key("identity")?.expose()], b"florin/v1/operator/backup");
+        Ok(MacKey::new(&secret))
     }
 
     /// The key that seals a lane's books at rest.

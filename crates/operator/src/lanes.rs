@@ -66,15 +66,24 @@ pub struct Lanes {
     pub claim_keys: Arc<ClaimKeyFile>,
 }
 
+/// Held by couriers for as long as they carry something from one lane into the other, and by a backup while it copies
+/// both: what has arrived in one copy has then always been sent in the other.
+pub type Crossing = Arc<tokio::sync::RwLock<()>>;
+
 /// Carries participants from the identity lane to the books lane; claims go over in company ([`crate::hand_over`]).
 pub struct LaneCourier {
     /// Coins.
     pub books: House,
+    /// Nothing crosses while a backup is made.
+    pub crossing: Crossing,
 }
 
 impl Courier for LaneCourier {
     fn carry<'a>(&'a self, effect: &'a Outgoing) -> Carrying<'a> {
-        Box::pin(async move { carried(copy_participant(&self.books, effect).await) })
+        Box::pin(async move {
+            let _open = self.crossing.read().await;
+            carried(copy_participant(&self.books, effect).await)
+        })
     }
 
     fn takes(&self, kind: u16) -> bool {
@@ -130,11 +139,14 @@ pub struct BooksCourier {
     pub identity: House,
     /// A pay-out of more waits for both key holders.
     pub release_above: Option<Amount>,
+    /// Nothing crosses while a backup is made.
+    pub crossing: Crossing,
 }
 
 impl Courier for BooksCourier {
     fn carry<'a>(&'a self, effect: &'a Outgoing) -> Carrying<'a> {
         Box::pin(async move {
+            let _open = self.crossing.read().await;
             if effect.kind == HONOUR {
                 let Some(paid) = Honour::read(effect) else { return Carried::Later };
                 let made = |facts: &_, m: &mut florin_rail::Moment<'_>| {

@@ -9,7 +9,7 @@ use florin_bank::BankRail;
 use florin_books::{Clock, DocumentKey, DocumentKind, Needs, PartyId, Timestamp, Transition};
 use florin_coin::issuer::Issuer;
 use florin_coin::{Calendar, Epochs};
-use florin_crypto::{Secret, cbor, digest};
+use florin_crypto::{MacKey, Secret, cbor, digest};
 use florin_http::limits::RateLimit;
 use florin_http::{Limits, Registry, ServeCounters, Stop};
 use florin_money::{Amount, Currency, CurrencyError};
@@ -29,7 +29,7 @@ use crate::config::{OperatorConfig, SettingError};
 use crate::hand_over::{self, HandOverDesk};
 use crate::key_holder::{KeyHolderError, escrow, two_holders};
 use crate::keys::{KeysError, OperatorVaults, VaultPlaces, registers};
-use crate::lanes::{BOOKS, BankCourier, BooksCourier, IDENTITY, LaneCourier, Lanes, lane, spec};
+use crate::lanes::{BOOKS, BankCourier, BooksCourier, Crossing, IDENTITY, LaneCourier, Lanes, lane, spec};
 use crate::module::ModuleFault;
 use crate::reconcile::Reconciler;
 
@@ -123,6 +123,11 @@ pub struct Operator {
     pub registry: Arc<Registry>,
     /// What opens its admin pages.
     pub admin: AdminToken,
+    /// Where its vaults and its high-water mark are.
+    pub places: VaultPlaces,
+    /// Held while something crosses from one lane into the other.
+    pub crossing: Crossing,
+    pub(crate) backup_key: MacKey,
 }
 
 /// The key list as it is published now.
@@ -189,7 +194,9 @@ impl Operator {
         let (identity, books) = (open(IDENTITY, "identity")?, open(BOOKS, "books")?);
         let claim_keys = hand_over::claim_keys(&places.state, &identity)?;
         let lanes = Lanes { identity, books, claim_keys };
+        let backup_key = vaults.backup_key()?;
         let keys = Arc::new(vaults.message_keys()?);
+        crate::retain::check_openings(&lanes, &keys)?;
         let module = config.module.open(&places.state, vaults.tag_key()?)?;
         let issuer = vaults.issuer(Arc::clone(&keys), registers, &config, module)?;
         let issuer = issuer.with_purchase_max(config.purchase_max_minor);
@@ -226,6 +233,9 @@ impl Operator {
             clock,
             registry,
             admin,
+            places: places.clone(),
+            crossing: Crossing::default(),
+            backup_key,
         }))
     }
 
@@ -276,6 +286,7 @@ impl Operator {
         }
         // Nobody listens any more; a file that stays is found out by asking.
         let _ = std::fs::remove_file(self.state.join(ADDRESS_FILE));
+        crate::mark::write(&self);
         let mut code = ExitCode::Done;
         for watched in watches {
             if matches!(watched.await, Ok(ExitCode::Io) | Err(_)) {
@@ -295,8 +306,10 @@ impl Operator {
         let every = Duration::from_millis(self.config.bank_poll_ms.max(10));
         let (bank, polling) = (Arc::clone(&self.bank), stop.clone());
         let orders = BankCourier { bank: Arc::clone(&self.bank) };
-        let lanes = LaneCourier { books: self.lanes.books.clone() };
-        let books = BooksCourier { identity: self.lanes.identity.clone(), release_above: self.release_above };
+        let crossing = || Arc::clone(&self.crossing);
+        let lanes = LaneCourier { books: self.lanes.books.clone(), crossing: crossing() };
+        let (identity, release_above) = (self.lanes.identity.clone(), self.release_above);
+        let books = BooksCourier { identity, release_above, crossing: crossing() };
         let (reconciler, comparing) = (Arc::clone(&self.reconciler), stop.clone());
         let compare_every = self.config.reconcile_every_ms;
         let (epochs, keeping) = (Arc::clone(self), stop.clone());
@@ -312,6 +325,8 @@ impl Operator {
             courier(self.lanes.identity.clone(), lanes, stop),
             courier(self.lanes.identity.clone(), orders, stop),
             courier(self.lanes.books.clone(), books, stop),
+            tokio::spawn(crate::mark::keep(Arc::clone(self), stop.clone())),
+            tokio::spawn(crate::retain::keep(Arc::clone(self), stop.clone())),
         ]
     }
 
@@ -319,7 +334,7 @@ impl Operator {
     #[must_use]
     pub fn hand_over_desk(&self) -> HandOverDesk {
         let (batch, wait_ms) = (self.config.claims_batch, self.config.claims_wait_ms);
-        HandOverDesk { lanes: self.lanes.clone(), batch, wait_ms }
+        HandOverDesk { lanes: self.lanes.clone(), batch, wait_ms, crossing: Arc::clone(&self.crossing) }
     }
 
     fn hand_over(&self, stop: &Stop) -> tokio::task::JoinHandle<()> {

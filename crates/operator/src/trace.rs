@@ -179,7 +179,7 @@ impl Operator {
         let signed: Vec<Vec<u8>> = decoded.collect::<Result<_, _>>().map_err(|_| trace_log::TWO_HOLDERS)?;
         let now = self.clock.now();
         let (order, names) = TraceOrder::read(&signed, &holders, self.id, now)?;
-        let looked = self.look(order.subject.clone()).await?;
+        let looked = self.look_for(order.subject.clone()).await?;
         if looked.boxes.len() > BOXES_MAX {
             return Err(TOO_WIDE.into());
         }
@@ -229,7 +229,7 @@ impl Operator {
         Ok(report(&entry, purchases, trail, recovered))
     }
 
-    async fn look(&self, subject: Subject) -> Result<Looked, TraceError> {
+    async fn look_for(&self, subject: Subject) -> Result<Looked, TraceError> {
         if let Subject::Purchase(id) = subject {
             let purchase = self.purchase(id)?.ok_or(NOT_FOUND)?;
             return Ok(Looked { boxes: purchase.escrow.map(|e| (id, e)).into_iter().collect() });

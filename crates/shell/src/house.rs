@@ -156,7 +156,8 @@ impl House {
         if record.core.cause == *cause || step.may_reissue(opened, &record, facts) {
             return step.reply(opened, &record);
         }
-        Err(REQUEST_ID_REUSED)
+        // Once the seed has gone, nobody can tell any more whether the request is the one that was answered.
+        Err(if record.seed.is_none() { ASK_STATUS } else { REQUEST_ID_REUSED })
     }
 
     /// Commits a transition and waits until it is durable.

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use florin_books::{DocumentKey, DocumentKind, Entry, Facts, LaneId, Needs, Record, Seq, Snapshot};
+use florin_books::{
+    DocumentKey, DocumentKind, Entry, Facts, LaneId, Needs, Record, Seq, Snapshot, Timestamp,
+};
 use florin_crypto::Digest;
 
 /// Who writes now: an older owner is fenced off.
@@ -34,6 +36,54 @@ pub type FoldedDocument = (DocumentKey, Seq, Option<Arc<[u8]>>);
 
 /// A document as it is stored: its version and its content.
 pub type StoredDocument = (DocumentKey, Seq, Arc<[u8]>);
+
+/// What stands in a store in place of records that were dropped.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredOpening {
+    /// The last dropped record.
+    pub seq: Seq,
+    /// The books' chain there.
+    pub chain: Digest,
+    /// The opening ([`florin_books::Opening`]), signed by whoever keeps the books: bytes that the store cannot judge.
+    pub signed: Vec<u8>,
+    /// The state of the lane there, which the opening names by its digest.
+    pub state: Vec<u8>,
+}
+
+/// What one slice of taking out seeds did.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Stripped {
+    /// So many seeds have gone.
+    pub seeds: u64,
+    /// Nothing is left to do.
+    pub done: bool,
+}
+
+/// What taking seeds out of the second copy did.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct CopyStripped {
+    /// So many segments were written again.
+    pub segments: u32,
+    /// By so many bytes they are smaller.
+    pub bytes: u64,
+    /// When the segment that is still written to begins: where that is long ago, it should be ended.
+    pub newest: Option<Timestamp>,
+}
+
+/// Where a walk over documents goes on; none at its beginning.
+pub type Page = Option<[u8; 16]>;
+
+/// Documents, and where to go on; none at the end.
+pub type Older = (Vec<StoredDocument>, Page);
+
+/// What a backup holds of a lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Copied {
+    /// The last record.
+    pub last: Seq,
+    /// The books' chain there; none where there are no records.
+    pub chain: Option<Digest>,
+}
 
 /// What a store can answer with.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +167,38 @@ pub trait Log: Send {
     /// # Errors
     /// As for `append`.
     fn fold(&mut self, fence: Fence, all: bool) -> Result<Option<Seq>, StoreError>;
+
+    /// Takes the seeds out of a bounded part of the records from before a time. A store that keeps everything is done.
+    ///
+    /// # Errors
+    /// `Fenced`, `Damaged`, `Fatal`.
+    fn strip(&mut self, _fence: Fence, _before: Timestamp) -> Result<Stripped, StoreError> {
+        Ok(Stripped { seeds: 0, done: true })
+    }
+
+    /// Ends the segment of the second copy that is written to, so that it can be written again or dropped.
+    ///
+    /// # Errors
+    /// `Fenced`, `Unknown`, `Fatal`.
+    fn roll(&mut self, _fence: Fence) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Lets the journal begin after an opening, in every copy; [`Reads::prepare_drop`] came before it.
+    ///
+    /// # Errors
+    /// `Fenced`, `Damaged`, `Fatal`.
+    fn begin_at(&mut self, _fence: Fence, _opening: &StoredOpening) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Removes a bounded part of what lies before the opening; whether that was all.
+    ///
+    /// # Errors
+    /// `Fenced`, `Fatal`.
+    fn drop_some(&mut self, _fence: Fence) -> Result<bool, StoreError> {
+        Ok(true)
+    }
 }
 
 /// Any thread, also while an append is in fsync. Sees what is folded, and the records.
@@ -139,11 +221,70 @@ pub trait Reads: Send + Sync {
     /// `Retry`, `Damaged`, `Fatal`.
     fn read(&self, from: Seq, max: usize) -> Result<Vec<Record>, StoreError>;
 
-    /// Writes a consistent copy of the books into an empty directory.
+    /// Writes a consistent copy of the books into an empty directory, and says what it holds.
     ///
     /// # Errors
     /// `Fatal`.
-    fn backup(&self, to: &Path) -> Result<(), StoreError>;
+    fn backup(&self, to: &Path) -> Result<Copied, StoreError>;
+
+    /// The books' chain after the batch that ends with this record; none where no batch ends there.
+    ///
+    /// # Errors
+    /// `Retry`, `Damaged`, `Fatal`.
+    fn chain_at(&self, seq: Seq) -> Result<Option<Digest>, StoreError>;
+
+    /// The last record from before a time; zero where there is none.
+    ///
+    /// # Errors
+    /// `Retry`, `Damaged`, `Fatal`.
+    fn seq_before(&self, time: Timestamp) -> Result<Seq, StoreError>;
+
+    /// Folded documents of a kind that were last written at or before a record, at most so many, in an order of the
+    /// store's own; where to go on, if there may be more.
+    ///
+    /// # Errors
+    /// `Retry`, `Damaged`, `Fatal`.
+    fn older(&self, kind: DocumentKind, seq: Seq, after: Page, max: usize) -> Result<Older, StoreError>;
+
+    /// What stands in place of dropped records, if any were dropped.
+    ///
+    /// # Errors
+    /// `Retry`, `Damaged`, `Fatal`.
+    fn opening(&self) -> Result<Option<StoredOpening>, StoreError> {
+        Ok(None)
+    }
+
+    /// Takes the seeds out of closed segments of the second copy. Only one thread at a time.
+    ///
+    /// # Errors
+    /// `Damaged`, `Fatal`.
+    fn strip_copy(&self, _before: Timestamp) -> Result<CopyStripped, StoreError> {
+        Ok(CopyStripped::default())
+    }
+
+    /// The furthest record before `seq` up to which the store can drop; none where it cannot.
+    ///
+    /// # Errors
+    /// `Retry`, `Damaged`, `Fatal`.
+    fn drop_point(&self, _seq: Seq) -> Result<Option<Seq>, StoreError> {
+        Ok(None)
+    }
+
+    /// Lays aside what the second copy needs to stay enough for a rebuild once the records up to `seq` have gone.
+    ///
+    /// # Errors
+    /// `Retry`, `Damaged`, `Fatal`.
+    fn prepare_drop(&self, _seq: Seq) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Removes files that lie before the opening.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    fn finish_drop(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Checks every stored byte of every copy, however old.
     ///

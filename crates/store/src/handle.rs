@@ -10,12 +10,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use florin_books::{
-    Audit, AuditReport, Clock, Document, DocumentKey, DocumentKind, Facts, Lane, LaneSpec, Needs, Record,
-    Rejected, Seq, TokenNumber, Transition, Written,
+    AuditReport, Clock, Document, DocumentKey, DocumentKind, Facts, Lane, LaneSpec, Needs, Record, Rejected,
+    Seq, Timestamp, TokenNumber, Transition, Written,
 };
 
-use crate::contract::{FoldedDocument, Log, OwnerId, Reads, StoreError};
-use crate::writer::{Job, Reply, Shared, Writer};
+use crate::contract::{Copied, Fence, FoldedDocument, Log, OwnerId, Reads, StoreError};
+use crate::writer::{Job, Keep, Reply, Shared, Writer};
 
 /// How the writer works.
 #[derive(Clone, Debug)]
@@ -339,14 +339,25 @@ impl Books {
     /// # Errors
     /// Those of the store; `Damaged` names the file. `Unknown` where the books have stopped.
     pub fn audit(&self) -> Result<AuditReport, StoreError> {
+        loop {
+            let begin = self.opening()?.map(|o| o.seq);
+            let report = self.audit_once();
+            // Where records were dropped meanwhile, it may have looked for them: the journal begins elsewhere now.
+            if self.opening()?.map(|o| o.seq) == begin {
+                return report;
+            }
+        }
+    }
+
+    fn audit_once(&self) -> Result<AuditReport, StoreError> {
         let books = self.view(Lane::clone).map_err(|_| StoreError::Unknown)?;
+        let (mut audit, first) = self.begin_audit()?;
         let last = books.seq();
-        let mut audit = Audit::new(self.inner.spec.clone());
         // Three that need not wait for each other: the bytes are verified, the records opened, the journal redone.
         thread::scope(|threads| {
             let verifying = threads.spawn(|| self.inner.reads.verify());
             let (send, chunks) = sync_channel(AUDIT_CHUNKS_WAITING);
-            let reading = threads.spawn(move || self.send_records(last, &send));
+            let reading = threads.spawn(move || self.send_records((first, last), &send));
             for records in chunks {
                 records.iter().for_each(|r| audit.absorb(r));
             }
@@ -356,9 +367,13 @@ impl Books {
         Ok(audit.finish(&books))
     }
 
-    /// Every record up to one, chunk after chunk, as long as somebody takes them.
-    fn send_records(&self, last: Seq, to: &SyncSender<Vec<Record>>) -> Result<(), StoreError> {
-        let mut next = Seq(1);
+    /// Every record from one to another, chunk after chunk, as long as somebody takes them.
+    fn send_records(
+        &self,
+        (first, last): (Seq, Seq),
+        to: &SyncSender<Vec<Record>>,
+    ) -> Result<(), StoreError> {
+        let mut next = first;
         while next <= last {
             let mut records = self.read(next, AUDIT_CHUNK)?;
             records.retain(|r| r.core.seq <= last);
@@ -371,12 +386,38 @@ impl Books {
         Ok(())
     }
 
-    /// Writes a consistent copy of the books into an empty directory.
+    /// Writes a consistent copy of the books into an empty directory, and says what it holds.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn backup(&self, to: &Path) -> Result<(), StoreError> {
+    pub fn backup(&self, to: &Path) -> Result<Copied, StoreError> {
         self.inner.reads.backup(to)
+    }
+
+    /// The latest records are also in memory.
+    pub(crate) fn forget_seeds(&self, before: Timestamp) {
+        self.inner.shared.published.forget_seeds(before);
+    }
+
+    pub(crate) fn reads(&self) -> &dyn Reads {
+        &*self.inner.reads
+    }
+
+    /// Works on the store between two batches, on the writer's thread.
+    pub(crate) fn keep<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn Log, Fence) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (send, receive) = sync_channel(1);
+        let job: Keep = Box::new(move |log| {
+            let Some((log, fence)) = log else { return Ok(()) };
+            let done = work(log, fence)?;
+            // Whoever asked may have gone.
+            let _ = send.send(done);
+            Ok(())
+        });
+        self.inner.send(Job::Keep(job)).map_err(|_| StoreError::Unknown)?;
+        receive.recv().map_err(|_| StoreError::Unknown)
     }
 
     /// Whether the store failed: the process must stop and start again.

@@ -7,11 +7,16 @@ mod fold;
 mod handle;
 mod memory;
 mod publish;
+mod retain;
 mod sqlite;
 mod writer;
 
-pub use contract::{Fence, FoldedDocument, Log, OwnerId, Reads, Recovered, StoreError, StoredDocument};
+pub use contract::{
+    Copied, CopyStripped, Fence, FoldedDocument, Log, Older, OwnerId, Page, Reads, Recovered, StoreError,
+    StoredDocument, StoredOpening, Stripped,
+};
 pub use fold::Folded;
 pub use handle::{Answer, Books, CommitError, Options};
 pub use memory::{Crash, MemoryStore};
+pub use retain::Retained;
 pub use sqlite::{SqliteOptions, SqliteStore, StoreKeys};

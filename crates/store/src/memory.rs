@@ -15,7 +15,9 @@ use florin_books::{
 use florin_crypto::{Digest, digest};
 use minicbor::{Decode, Encode};
 
-use crate::contract::{Fence, Log, OwnerId, Reads, Recovered, StoreError, StoredDocument};
+use crate::contract::{
+    Copied, Fence, Log, Older, OwnerId, Page, Reads, Recovered, StoreError, StoredDocument,
+};
 use crate::fold::{Folded, Pace};
 
 /// What happens at a write.
@@ -468,12 +470,45 @@ impl Reads for MemoryStore {
         Ok(disk.tables.records.iter().skip(skip).take(max).cloned().collect())
     }
 
-    fn backup(&self, to: &Path) -> Result<(), StoreError> {
+    fn chain_at(&self, seq: Seq) -> Result<Option<Digest>, StoreError> {
+        let disk = self.lock();
+        disk.check_up()?;
+        let mut chain = Digest([0; 32]);
+        for record in &disk.tables.records {
+            chain = florin_books::link(&chain, &florin_crypto::encode(&record.core));
+            if record.core.seq == seq {
+                return Ok(Some(chain));
+            }
+        }
+        Ok(None)
+    }
+
+    fn seq_before(&self, time: Timestamp) -> Result<Seq, StoreError> {
+        let disk = self.lock();
+        disk.check_up()?;
+        let before = disk.tables.records.iter().take_while(|r| r.core.time < time);
+        Ok(before.last().map_or(Seq(0), |r| r.core.seq))
+    }
+
+    fn older(&self, kind: DocumentKind, seq: Seq, after: Page, max: usize) -> Result<Older, StoreError> {
+        let disk = self.lock();
+        disk.check_up()?;
+        let rest = disk.tables.documents.iter().filter(|(key, (at, _))| {
+            key.kind == kind && *at <= seq && after.is_none_or(|after| key.id > after)
+        });
+        let found: Vec<StoredDocument> =
+            rest.take(max).map(|(key, (at, value))| (*key, *at, Arc::clone(value))).collect();
+        let next = found.last().filter(|_| found.len() == max).map(|(key, ..)| key.id);
+        Ok((found, next))
+    }
+
+    fn backup(&self, to: &Path) -> Result<Copied, StoreError> {
         let disk = self.lock();
         disk.check_up()?;
         std::fs::create_dir_all(to).map_err(|e| fatal(to, &e))?;
         std::fs::write(to.join("journal"), &disk.journal.synced).map_err(|e| fatal(to, &e))?;
-        std::fs::write(to.join("folds"), &disk.folds.synced).map_err(|e| fatal(to, &e))
+        std::fs::write(to.join("folds"), &disk.folds.synced).map_err(|e| fatal(to, &e))?;
+        Ok(Copied { last: disk.tables.last(), chain: disk.tables.chain })
     }
 
     fn verify(&self) -> Result<(), StoreError> {

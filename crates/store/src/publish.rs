@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-use florin_books::{Overlay, Record, Seq};
+use florin_books::{Overlay, Record, Seq, Timestamp};
 
 /// The durable state that is not in the store's tables yet, and the latest records.
 pub(crate) struct View {
@@ -73,6 +73,16 @@ impl Published {
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
         let durable = view.durable;
         view.overlay.begin_fold(durable);
+    }
+
+    /// Takes the seeds of records from before a time out of memory.
+    pub(crate) fn forget_seeds(&self, before: Timestamp) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        for record in &mut view.recent {
+            if record.core.time < before && record.seed.is_some() {
+                *record = Arc::new(Record::clone(record).stripped());
+            }
+        }
     }
 
     /// Waits until a record after `since` is durable, or the time is over; gives the last durable record.

@@ -19,6 +19,10 @@ pub(crate) type Listeners = Mutex<Vec<Box<dyn Fn(Seq) + Send + Sync>>>;
 /// What a job looks at the lane with; it is given none where the books have stopped.
 pub(crate) type Look = Box<dyn FnOnce(Option<&Lane>) + Send>;
 
+/// Work on the store itself, between two batches; it is given none where the books have stopped. After an error the
+/// books stop.
+pub(crate) type Keep = Box<dyn FnOnce(Option<(&mut dyn Log, Fence)>) -> Result<(), StoreError> + Send>;
+
 /// An asker that is answered exactly once, also where its job is lost with the queue.
 pub(crate) struct Reply(Option<Answer>);
 
@@ -46,6 +50,7 @@ impl Drop for Reply {
 pub(crate) enum Job {
     Commit(Box<Transition>, Reply),
     Look(Look),
+    Keep(Keep),
     Stop,
 }
 
@@ -232,6 +237,7 @@ impl Writer {
             match jobs.try_recv() {
                 Ok(Job::Commit(_, reply)) => reply.give(Err(CommitError::Stopped)),
                 Ok(Job::Look(look)) => look(None),
+                Ok(Job::Keep(keep)) => drop(keep(None)),
                 Ok(Job::Stop) => {}
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
             }
@@ -249,6 +255,11 @@ impl Writer {
                     Job::Look(look) => {
                         self.commit(&mut batch)?;
                         look(Some(&self.lane));
+                    }
+                    Job::Keep(keep) => {
+                        self.commit(&mut batch)?;
+                        let kept = keep(Some((&mut *self.log, self.fence)));
+                        kept.map_err(|e| self.fail(std::iter::empty(), e))?;
                     }
                     Job::Stop => {
                         self.commit(&mut batch)?;

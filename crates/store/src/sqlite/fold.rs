@@ -142,22 +142,30 @@ fn make(snapshot: &Snapshot, lane: LaneId, keys: &StoreKeys, filter: &Filter) ->
         documents.iter().map(|d| &d.1).chain(once.iter().map(|o| &o.0)).chain(marks.iter().map(|m| &m.0));
     filter.add_all(ids);
     let checkpoint = snapshot.checkpoint();
-    let parts = u32::try_from(checkpoint.chunks(PART_BYTES).count()).unwrap_or(u32::MAX);
-    let place = |(place, bytes): (u32, &[u8])| Step::Part {
-        place,
-        body: keys.seal_part(lane, snapshot.seq(), (place, parts), bytes),
-    };
+    let (parts, sealed) = seal_parts(keys, lane, snapshot.seq(), &checkpoint);
     let documents = documents.into_iter().map(|(kind, id, at, body)| Step::Document { kind, id, at, body });
     let once = once.into_iter().map(|(id, at)| Step::Once { id, at });
     let marks = marks.into_iter().map(|(id, kind, until)| Step::Mark { id, kind, until });
-    let steps: Vec<Step> = documents
-        .chain(once)
-        .chain(marks)
-        .chain((0..).zip(checkpoint.chunks(PART_BYTES)).map(place))
-        .collect();
+    let sealed = sealed.map(|(place, body)| Step::Part { place, body });
+    let steps: Vec<Step> = documents.chain(once).chain(marks).chain(sealed).collect();
     let weight = steps.iter().map(Step::weight).fold(0, u64::saturating_add);
     let (seq, now) = (snapshot.seq(), column(snapshot.time().0));
     Ready { seq, now, parts, steps: steps.into_iter(), weight, put: 0 }
+}
+
+/// A checkpoint cut into sealed parts: how many, and each with its place.
+pub(crate) fn seal_parts<'a>(
+    keys: &'a StoreKeys,
+    lane: LaneId,
+    at: Seq,
+    checkpoint: &'a [u8],
+) -> (u32, impl Iterator<Item = (u32, Vec<u8>)> + 'a) {
+    let pieces = checkpoint.chunks(PART_BYTES);
+    let count = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
+    (
+        count,
+        (0..).zip(pieces).map(move |(place, piece)| (place, keys.seal_part(lane, at, (place, count), piece))),
+    )
 }
 
 /// What puts parts of a fold into one transaction.

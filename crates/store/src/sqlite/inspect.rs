@@ -9,7 +9,8 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::fold::{Base, part_row};
 use super::keys::{Batch, RowSum, StoreKeys};
-use super::schema::{damaged, error};
+use super::schema::{self, FORMAT_OLDEST, damaged, error};
+use super::{forward, opening};
 use crate::contract::StoreError;
 
 /// Where the SQLite file stands.
@@ -38,7 +39,7 @@ pub(crate) struct Checkpoint {
     /// The lane's state.
     pub(crate) bytes: Vec<u8>,
     /// The sum over the folded rows when it was written.
-    rows: RowSum,
+    pub(crate) rows: RowSum,
 }
 
 /// The last fold that is whole, with all parts of its checkpoint.
@@ -48,15 +49,11 @@ pub(crate) fn checkpoint(
     keys: &StoreKeys,
     lane: LaneId,
 ) -> Result<Option<Checkpoint>, StoreError> {
+    if schema::format(conn, file)? == FORMAT_OLDEST {
+        return forward::first_checkpoint(conn, file, keys, lane);
+    }
     let wrong = || damaged(file, "the checkpoint does not verify");
-    let row: Option<(Base, Vec<u8>)> = conn
-        .query_row("SELECT seq, part_set, body FROM checkpoint WHERE id = 1", [], |r| {
-            Ok((Base { seq: seq(r, 0)?, set: r.get(1)? }, r.get(2)?))
-        })
-        .optional()
-        .map_err(error(file))?;
-    let Some((base, sealed)) = row else { return Ok(None) };
-    let (rows, parts) = keys.open_checkpoint(lane, base.seq, &sealed).ok_or_else(wrong)?;
+    let Some((base, rows, parts)) = end_of_fold(conn, file, keys, lane)? else { return Ok(None) };
     let mut statement = conn.prepare_cached("SELECT body FROM part WHERE id = ?1").map_err(error(file))?;
     let mut bytes = Vec::new();
     for place in 0..parts {
@@ -68,8 +65,37 @@ pub(crate) fn checkpoint(
     Ok(Some(Checkpoint { base, bytes, rows }))
 }
 
+/// The end of the last fold that is whole, without the parts of its checkpoint.
+fn end_of_fold(
+    conn: &Connection,
+    file: &Path,
+    keys: &StoreKeys,
+    lane: LaneId,
+) -> Result<Option<(Base, RowSum, u32)>, StoreError> {
+    let row: Option<(Base, Vec<u8>)> = conn
+        .query_row("SELECT seq, part_set, body FROM checkpoint WHERE id = 1", [], |r| {
+            Ok((Base { seq: seq(r, 0)?, set: r.get(1)? }, r.get(2)?))
+        })
+        .optional()
+        .map_err(error(file))?;
+    let Some((base, sealed)) = row else { return Ok(None) };
+    let opened = keys.open_checkpoint(lane, base.seq, &sealed);
+    let (rows, parts) = opened.ok_or_else(|| damaged(file, "the checkpoint does not verify"))?;
+    Ok(Some((base, rows, parts)))
+}
+
+/// Up to which record everything is folded; what a fold under way has put in already does not count.
+pub(crate) fn folded(
+    conn: &Connection,
+    file: &Path,
+    keys: &StoreKeys,
+    lane: LaneId,
+) -> Result<Seq, StoreError> {
+    Ok(end_of_fold(conn, file, keys, lane)?.map_or(Seq(0), |(base, ..)| base.seq))
+}
+
 /// The sum over the folded rows now: that of the checkpoint, or that of the parts of a fold that came after it.
-fn sum_now(
+pub(crate) fn sum_now(
     conn: &Connection,
     file: &Path,
     keys: &StoreKeys,
@@ -137,7 +163,8 @@ pub(crate) fn records(
     max: usize,
 ) -> Result<Vec<Record>, StoreError> {
     let mut found: Vec<Record> = Vec::new();
-    let from = from.max(Seq(1));
+    // What was dropped is not missing.
+    let from = from.max(opening::dropped(conn, file)?.next());
     batches(conn, file, keys, lane, from, &mut |_, _, _, batch| {
         let room = max.saturating_sub(found.len());
         found.extend(batch.records.into_iter().filter(|r| r.core.seq >= from).take(room));
@@ -158,7 +185,8 @@ pub(crate) fn inspect(
     let rows = sum_now(conn, file, keys, lane, folded.as_ref())?;
     let at = folded.map_or(Seq(0), |c| c.base.seq);
     let mut state = DbState { last: Seq(0), chain: None, rows };
-    let from = if full || at == Seq(0) { Seq(1) } else { at };
+    let begin = opening::stored(conn, file, keys, lane)?.map_or(Seq(0), |o| o.seq).next();
+    let from = if full || at == Seq(0) { begin } else { at };
     batches(conn, file, keys, lane, from, &mut |_, last, _, batch| {
         (state.last, state.chain) = (last, Some(batch.chain));
         Ok(true)

@@ -5,6 +5,8 @@ use florin_books::{DocumentKey, DocumentKind, Entry, LaneId, OnceKey, Record, Se
 use florin_crypto::{Digest, MacKey, RestKey, Secret, derive, encode};
 use minicbor::Decoder;
 
+use crate::contract::StoredOpening;
+
 /// The keys of one store, all derived from one secret.
 pub struct StoreKeys {
     rest: RestKey,
@@ -52,6 +54,38 @@ impl StoreKeys {
         self.seal("batch", lane, &last.0.to_be_bytes(), first, &plain)
     }
 
+    /// Seals records again, with the chain that the batch had.
+    pub(crate) fn seal_records(
+        &self,
+        lane: LaneId,
+        (first, last): (Seq, Seq),
+        chain: &Digest,
+        records: &[Record],
+    ) -> Vec<u8> {
+        let mut plain = vec![0x82];
+        plain.extend_from_slice(&encode(chain));
+        plain.extend_from_slice(&array_head(records.len()));
+        records.iter().for_each(|r| plain.extend_from_slice(&encode(r)));
+        self.seal("batch", lane, &last.0.to_be_bytes(), first, &plain)
+    }
+
+    /// Seals an opening.
+    pub(crate) fn seal_opening(&self, lane: LaneId, opening: &StoredOpening) -> Vec<u8> {
+        let bytes = |b: &[u8]| florin_crypto::Bytes(b.to_vec());
+        let plain = encode(&(opening.seq, opening.chain, bytes(&opening.signed), bytes(&opening.state)));
+        let nonce = opening.seq.0.to_be_bytes();
+        [nonce.as_slice(), &self.seal("opening", lane, &[], opening.seq, &plain)].concat()
+    }
+
+    /// Opens an opening.
+    pub(crate) fn open_opening(&self, lane: LaneId, sealed: &[u8]) -> Option<StoredOpening> {
+        let (nonce, sealed) = sealed.split_first_chunk::<8>()?;
+        let plain = self.open("opening", lane, &[], Seq(u64::from_be_bytes(*nonce)), sealed)?;
+        let (seq, chain, signed, state): (Seq, Digest, florin_crypto::Bytes, florin_crypto::Bytes) =
+            florin_crypto::decode_strict(&plain).ok()?;
+        Some(StoredOpening { seq, chain, signed: signed.0, state: state.0 })
+    }
+
     /// Opens a batch; none where it is not this one, whole and unchanged.
     pub(crate) fn open_batch(&self, lane: LaneId, first: Seq, last: Seq, sealed: &[u8]) -> Option<Batch> {
         let plain = self.open("batch", lane, &last.0.to_be_bytes(), first, sealed)?;
@@ -96,6 +130,18 @@ impl StoreKeys {
         let plain = self.open("checkpoint", lane, &[], seq, sealed)?;
         let (rows, parts) = plain.split_first_chunk::<32>()?;
         Some((RowSum(*rows), u32::from_be_bytes(parts.try_into().ok()?)))
+    }
+
+    /// Opens a checkpoint of format 1: the sum over the folded rows, and the lane's state.
+    pub(crate) fn open_first_checkpoint(
+        &self,
+        lane: LaneId,
+        seq: Seq,
+        sealed: &[u8],
+    ) -> Option<(RowSum, Vec<u8>)> {
+        let plain = self.open("checkpoint", lane, &[], seq, sealed)?;
+        let (rows, bytes) = plain.split_first_chunk::<32>()?;
+        Some((RowSum(*rows), bytes.to_vec()))
     }
 
     /// Seals a part of the checkpoint at `seq`: which of how many.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use florin_books::{Entry, LaneId, Seq, Snapshot};
+use florin_books::{Entry, LaneId, Seq, Snapshot, Timestamp};
 use florin_crypto::Digest;
 use rusqlite::{Connection, params};
 
@@ -17,13 +17,17 @@ use super::keys::{RowSum, StoreKeys};
 use super::lock::{Lock, Room};
 use super::schema::{error, io};
 use super::second::Second;
-use crate::contract::{Fence, Log, OwnerId, Recovered, StoreError};
+use crate::contract::{Fence, Log, OwnerId, Recovered, StoreError, StoredOpening, Stripped};
 
 /// A batch on its way to the second copy.
-struct Job {
-    first: Seq,
-    last: Seq,
-    body: Arc<[u8]>,
+enum Job {
+    Write {
+        first: Seq,
+        last: Seq,
+        body: Arc<[u8]>,
+    },
+    /// The segment ends, and the next one begins.
+    Roll,
 }
 
 /// The thread that writes the second copy while SQLite commits.
@@ -39,7 +43,12 @@ impl Helper {
         let (answer, done) = sync_channel(1);
         let thread = thread::Builder::new().name("second-copy".into()).spawn(move || {
             for job in queue {
-                let result = second.write(&keys, job.first, job.last, &job.body).and_then(|()| second.sync());
+                let result = match job {
+                    Job::Write { first, last, body } => {
+                        second.write(&keys, first, last, &body).and_then(|()| second.sync())
+                    }
+                    Job::Roll => second.roll(&keys),
+                };
                 if answer.send(result).is_err() {
                     return;
                 }
@@ -65,15 +74,15 @@ impl Drop for Helper {
 
 /// The writer of an SQLite store. Fields drop in this order: the lock last.
 pub(crate) struct SqliteLog {
-    conn: Connection,
+    pub(super) conn: Connection,
     helper: Helper,
-    file: PathBuf,
-    lane: LaneId,
-    keys: Arc<StoreKeys>,
+    pub(super) file: PathBuf,
+    pub(super) lane: LaneId,
+    pub(super) keys: Arc<StoreKeys>,
     last: Seq,
     chain: Option<Digest>,
     rows: RowSum,
-    base: Base,
+    pub(super) base: Base,
     folding: Option<Folding>,
     filter: Arc<Filter>,
     fence: u64,
@@ -165,7 +174,7 @@ impl SqliteLog {
         let Some(end) = entries.last() else { return Ok(None) };
         let last = end.record.core.seq;
         let body: Arc<[u8]> = self.keys.seal_batch(self.lane, first, last, entries).into();
-        let begun = self.helper.begin(Job { first, last, body: Arc::clone(&body) });
+        let begun = self.helper.begin(Job::Write { first, last, body: Arc::clone(&body) });
         let committed = self.commit(Some((first, last, &body)), Share::Due(last));
         let copied = if begun {
             self.helper.done.recv().unwrap_or(Err(StoreError::Unknown))
@@ -238,5 +247,28 @@ impl Log for SqliteLog {
     fn fold(&mut self, fence: Fence, all: bool) -> Result<Option<Seq>, StoreError> {
         let share = if all { Share::All } else { Share::Little };
         self.or_broken(fence, |log| log.commit(None, share))
+    }
+
+    fn strip(&mut self, fence: Fence, before: Timestamp) -> Result<Stripped, StoreError> {
+        self.or_broken(fence, |log| log.strip_slice(before))
+    }
+
+    fn roll(&mut self, fence: Fence) -> Result<(), StoreError> {
+        self.or_broken(fence, |log| {
+            let begun = log.helper.begin(Job::Roll);
+            if begun {
+                log.helper.done.recv().unwrap_or(Err(StoreError::Unknown))
+            } else {
+                Err(StoreError::Unknown)
+            }
+        })
+    }
+
+    fn begin_at(&mut self, fence: Fence, opening: &StoredOpening) -> Result<(), StoreError> {
+        self.or_broken(fence, |log| log.begin_at(opening))
+    }
+
+    fn drop_some(&mut self, fence: Fence) -> Result<bool, StoreError> {
+        self.or_broken(fence, Self::drop_slice)
     }
 }

@@ -4,14 +4,18 @@
 
 mod filter;
 mod fold;
+mod forward;
 mod inspect;
 mod keys;
 mod lock;
 mod log;
+mod opening;
 mod reads;
 mod repair;
+mod retain;
 mod schema;
 mod second;
+mod segment;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +25,7 @@ use florin_books::{LaneId, Seq};
 
 pub use keys::StoreKeys;
 
-use crate::contract::{Log, Reads, StoreError};
+use crate::contract::{Copied, Log, Reads, StoreError};
 use filter::Filter;
 use keys::RowSum;
 use lock::{Lock, Room, make_dir};
@@ -80,7 +84,7 @@ impl SqliteStore {
         let room = Room::begin(dir, options.min_free)?;
         let mut conn = schema::open_writer(&file)?;
         schema::create(&mut conn, &file, &keys, lane)?;
-        let second = Second::create(dir, &keys, lane, options.segment_bytes)?;
+        let second = Second::create(dir, &keys, lane, options.segment_bytes, Seq(0))?;
         second::sync_dir(dir)?;
         let opened = Opened { conn, second, last: Seq(0), chain: None, rows: RowSum::default() };
         Self::join(dir, lane, keys, options, opened, room, lock)
@@ -123,6 +127,14 @@ impl SqliteStore {
         let filter = Arc::new(Filter::new(opened.last == Seq(0)));
         let log = SqliteLog::new(opened, &file, lane, (Arc::clone(&keys), Arc::clone(&filter)), room, lock)?;
         Ok(Self { log, reads: SqliteReads::new(dir, lane, keys, options, filter)? })
+    }
+
+    /// Checks books that nobody has open, such as a backup: every byte of both copies, without changing anything.
+    ///
+    /// # Errors
+    /// `Foreign`, `Damaged`, `Fatal`.
+    pub fn check(dir: &Path, lane: LaneId, keys: &StoreKeys) -> Result<Copied, StoreError> {
+        repair::check_copy(dir, lane, keys)
     }
 
     /// The two halves that [`crate::Books::start`] takes.

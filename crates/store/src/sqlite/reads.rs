@@ -5,16 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use florin_books::{Document, DocumentKey, DocumentKind, Facts, LaneId, Needs, Record, Seq};
+use florin_books::{Document, DocumentKey, DocumentKind, Facts, LaneId, Needs, Record, Seq, Timestamp};
+use florin_crypto::Digest;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::filter::Filter;
-use super::inspect::{inspect, records, seq};
+use super::inspect::{column, inspect, records, seq};
 use super::keys::StoreKeys;
 use super::schema::{self, damaged, error, open_reader};
 use super::second::{self, Ending};
-use super::{SqliteOptions, repair};
-use crate::contract::{Reads, StoreError, StoredDocument};
+use super::{SqliteOptions, opening, repair};
+use crate::contract::{Copied, CopyStripped, Older, Page, Reads, StoreError, StoredDocument, StoredOpening};
 
 /// So many connections are kept for the next reader.
 const IDLE_MAX: usize = 8;
@@ -128,7 +129,10 @@ impl SqliteReads {
         Ok(Self { dir: dir.into(), file, lane, keys, options, idle: Mutex::default(), filter, filling })
     }
 
-    fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn with<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let conn = match idle {
             Some(conn) => conn,
@@ -146,7 +150,10 @@ impl SqliteReads {
     }
 
     /// Reads one state of the file: what is committed meanwhile is not seen.
-    fn snapshot<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn snapshot<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         self.with(|conn| {
             // Kept statements: a payment reads once, and parsing the same few words each time shows in its cost. What
             // is left open by an error ends with the connection.
@@ -236,17 +243,86 @@ impl Reads for SqliteReads {
         self.snapshot(|conn| records(conn, &self.file, &self.keys, self.lane, from, max))
     }
 
-    fn backup(&self, to: &Path) -> Result<(), StoreError> {
+    fn backup(&self, to: &Path) -> Result<Copied, StoreError> {
         repair::backup(self, to)
+    }
+
+    fn chain_at(&self, at: Seq) -> Result<Option<Digest>, StoreError> {
+        let row: Option<(Seq, Seq, Vec<u8>)> = self.with(|conn| {
+            conn.prepare_cached(
+                "SELECT first_seq, last_seq, body FROM batch WHERE first_seq <= ?1 ORDER BY first_seq DESC LIMIT 1",
+            )
+            .and_then(|mut s| {
+                s.query_row([column(at.0)], |r| Ok((seq(r, 0)?, seq(r, 1)?, r.get(2)?))).optional()
+            })
+            .map_err(error(&self.file))
+        })?;
+        let Some((first, last, body)) = row.filter(|(_, last, _)| *last == at) else { return Ok(None) };
+        let batch = self.keys.open_batch(self.lane, first, last, &body);
+        batch.map(|b| Some(b.chain)).ok_or_else(|| damaged(&self.file, "a batch does not verify"))
+    }
+
+    fn seq_before(&self, time: Timestamp) -> Result<Seq, StoreError> {
+        self.snapshot(|conn| self.last_before(conn, time))
+    }
+
+    fn older(&self, kind: DocumentKind, at: Seq, after: Page, max: usize) -> Result<Older, StoreError> {
+        type Row = (Vec<u8>, Seq, Vec<u8>);
+        let after = after.map_or(Vec::new(), |a| a.to_vec());
+        let limit = column(u64::try_from(max).unwrap_or(u64::MAX));
+        let rows: Vec<Row> = self.with(|conn| {
+            conn.prepare_cached(
+                "SELECT id, seq, body FROM document WHERE kind = ?1 AND id > ?2 AND seq <= ?3 ORDER BY id LIMIT ?4",
+            )
+            .and_then(|mut s| {
+                let parameters = params![kind.0, after, column(at.0), limit];
+                s.query_map(parameters, |r| Ok((r.get(0)?, seq(r, 1)?, r.get(2)?)))?.collect()
+            })
+            .map_err(error(&self.file))
+        })?;
+        let next =
+            rows.last().filter(|_| rows.len() == max).and_then(|(id, ..)| id.as_slice().try_into().ok());
+        let open = |(_, version, sealed): Row| {
+            let (key, value) = self.keys.open_document(self.lane, kind, version, &sealed)?;
+            Some((key, version, Arc::from(value)))
+        };
+        let opened: Option<Vec<_>> = rows.into_iter().map(open).collect();
+        Ok((opened.ok_or_else(|| damaged(&self.file, "a document does not verify"))?, next))
+    }
+
+    fn opening(&self) -> Result<Option<StoredOpening>, StoreError> {
+        self.with(|conn| opening::stored(conn, &self.file, &self.keys, self.lane))
+    }
+
+    fn strip_copy(&self, before: Timestamp) -> Result<CopyStripped, StoreError> {
+        self.strip_segments(before)
+    }
+
+    fn drop_point(&self, seq: Seq) -> Result<Option<Seq>, StoreError> {
+        self.drop_point_at(seq)
+    }
+
+    fn prepare_drop(&self, seq: Seq) -> Result<(), StoreError> {
+        self.verify()?;
+        self.tables(seq)
+    }
+
+    fn finish_drop(&self) -> Result<(), StoreError> {
+        self.sweep_dropped()
     }
 
     fn verify(&self) -> Result<(), StoreError> {
         let state = self.snapshot(|conn| inspect(conn, &self.file, &self.keys, self.lane, true))?;
+        let mut checked = false;
         for _ in 0..VERIFY_TRIES {
             let found = second::survey(&self.dir, &self.keys, self.lane, 1, &mut |_, _, _| Ok(()))?;
             match found.ending {
                 Ending::Damaged(file, why) => return Err(damaged(&file, why)),
                 Ending::Missing => return Err(damaged(&second::name(&self.dir), "it is missing")),
+                Ending::Whole | Ending::Torn if found.begin.opening.is_some() && !checked => {
+                    opening::check_tables(&self.dir, &self.keys, &found.begin)?;
+                    checked = true;
+                }
                 // A batch that is just being written looks torn, and may have reached SQLite first.
                 Ending::Whole | Ending::Torn if found.last < state.last => std::thread::sleep(VERIFY_PAUSE),
                 Ending::Whole | Ending::Torn => return Ok(()),
@@ -257,10 +333,48 @@ impl Reads for SqliteReads {
 }
 
 impl SqliteReads {
+    /// By halves: lane time does not go back.
+    fn last_before(&self, conn: &Connection, time: Timestamp) -> Result<Seq, StoreError> {
+        let ends = conn
+            .query_row("SELECT coalesce(min(first_seq), 1), coalesce(max(last_seq), 0) FROM batch", [], |r| {
+                Ok((seq(r, 0)?, seq(r, 1)?))
+            })
+            .map_err(error(&self.file))?;
+        let (mut low, mut high) = (ends.0.0.max(opening::dropped(conn, &self.file)?.next().0), ends.1.0);
+        let mut before = Seq(low.saturating_sub(1));
+        while low <= high {
+            let middle = low.midpoint(high);
+            let (first, last, body): (Seq, Seq, Vec<u8>) = conn
+                .prepare_cached(
+                    "SELECT first_seq, last_seq, body FROM batch WHERE first_seq <= ?1 ORDER BY first_seq DESC LIMIT 1",
+                )
+                .and_then(|mut s| {
+                    s.query_row([column(middle)], |r| Ok((seq(r, 0)?, seq(r, 1)?, r.get(2)?)))
+                })
+                .map_err(error(&self.file))?;
+            let batch = self.keys.open_batch(self.lane, first, last, &body);
+            let batch = batch.ok_or_else(|| damaged(&self.file, "a batch does not verify"))?;
+            if batch.records.last().is_some_and(|r| r.core.time < time) {
+                (before, low) = (last, last.next().0);
+            } else {
+                high = first.0.saturating_sub(1);
+            }
+        }
+        Ok(before)
+    }
+
     /// Writes the SQLite file of a backup: one state of it, whatever is committed meanwhile.
     pub(crate) fn copy_into(&self, file: &Path) -> Result<(), StoreError> {
         let name = file.to_str().ok_or_else(|| damaged(file, "its name is not UTF-8"))?;
         self.with(|conn| conn.execute("VACUUM INTO ?1", [name]).map_err(error(file)).map(drop))
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
     }
 
     pub(crate) fn keys(&self) -> &StoreKeys {

@@ -14,7 +14,9 @@ pub(crate) const FILE: &str = "books.db";
 /// "FLRN": what the file is of.
 const APPLICATION_ID: i32 = 0x464c_524e;
 /// Raised by one with every change of the layout.
-const FORMAT: i32 = 2;
+pub(crate) const FORMAT: i32 = 3;
+/// The oldest that is taken forward (`forward.rs`). 2 was two different layouts, of programs that nobody was given.
+pub(crate) const FORMAT_OLDEST: i32 = 1;
 /// Older ones can lose commits when two connections meet at a checkpoint (finding 2).
 const SQLITE_MIN: i32 = 3_051_003;
 
@@ -24,11 +26,14 @@ CREATE TABLE document (kind INTEGER NOT NULL, id BLOB NOT NULL, seq INTEGER NOT 
     PRIMARY KEY (kind, id)) STRICT, WITHOUT ROWID;
 CREATE TABLE once (id BLOB PRIMARY KEY NOT NULL, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE mark (id BLOB PRIMARY KEY NOT NULL, kind INTEGER NOT NULL, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE meta (name TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+";
+/// What format 1 did not have, or not so.
+pub(crate) const CHECKPOINT_TABLES: &str = "
 CREATE INDEX mark_until ON mark (until);
 CREATE TABLE checkpoint (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, part_set INTEGER NOT NULL,
     body BLOB NOT NULL) STRICT;
 CREATE TABLE part (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
-CREATE TABLE meta (name TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
 /// The path of the SQLite file.
@@ -78,8 +83,10 @@ pub(crate) fn open_writer(file: &Path) -> Result<Connection, StoreError> {
     if mode != "wal" {
         return Err(damaged(file, "it does not take a write-ahead log"));
     }
-    conn.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 1000;")
-        .map_err(error(file))?;
+    conn.execute_batch(
+        "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 1000; PRAGMA secure_delete = ON;",
+    )
+    .map_err(error(file))?;
     settings(&conn, file)?;
     Ok(conn)
 }
@@ -89,6 +96,18 @@ pub(crate) fn open_reader(file: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(file, flags).map_err(error(file))?;
     conn.execute_batch("PRAGMA wal_autocheckpoint = 0;").map_err(error(file))?;
+    settings(&conn, file)?;
+    Ok(conn)
+}
+
+/// A connection to a file that nobody changes meanwhile: nothing is written beside it.
+pub(crate) fn open_unchanged(file: &Path) -> Result<Connection, StoreError> {
+    let name = file.to_str().ok_or_else(|| damaged(file, "its name is not UTF-8"))?;
+    let quoted = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let conn =
+        Connection::open_with_flags(format!("file:{quoted}?immutable=1"), flags).map_err(error(file))?;
     settings(&conn, file)?;
     Ok(conn)
 }
@@ -112,6 +131,7 @@ pub(crate) fn create(
     (|| {
         let tx = conn.transaction()?;
         tx.execute_batch(TABLES)?;
+        tx.execute_batch(CHECKPOINT_TABLES)?;
         tx.execute("INSERT INTO meta VALUES ('proof', ?1)", [keys.seal_proof(lane)])?;
         tx.execute_batch(&format!(
             "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
@@ -121,6 +141,15 @@ pub(crate) fn create(
     .map_err(error(file))
 }
 
+fn number(conn: &Connection, file: &Path, sql: &str) -> Result<i32, StoreError> {
+    conn.query_row(sql, [], |r| r.get(0)).map_err(error(file))
+}
+
+/// The format of a file.
+pub(crate) fn format(conn: &Connection, file: &Path) -> Result<i32, StoreError> {
+    number(conn, file, "PRAGMA user_version")
+}
+
 /// Whether the file is of this program, format, lane and key.
 pub(crate) fn check_belongs(
     conn: &Connection,
@@ -128,11 +157,10 @@ pub(crate) fn check_belongs(
     keys: &StoreKeys,
     lane: LaneId,
 ) -> Result<bool, StoreError> {
-    let number = |sql: &str| conn.query_row(sql, [], |r| r.get::<_, i32>(0)).map_err(error(file));
-    if number("PRAGMA application_id")? != APPLICATION_ID {
+    if number(conn, file, "PRAGMA application_id")? != APPLICATION_ID {
         return Err(foreign(file, "it is of another program"));
     }
-    if number("PRAGMA user_version")? != FORMAT {
+    if ![FORMAT_OLDEST, FORMAT].contains(&format(conn, file)?) {
         return Err(foreign(file, "it is of another format"));
     }
     let proof: Option<Vec<u8>> = conn

@@ -4,6 +4,11 @@
 //! A segment is a header and frames. Header: magic 8, format u32, lane u16, segment u32, chain before 32, tag 32.
 //! Frame: length u32, first u64, last u64, tag of these three 8, body, chain after 32. The chain is a keyed hash over
 //! the chain before and the frame, so no frame can be changed, dropped or moved unnoticed, except at the end.
+//!
+//! A segment that was written again without seeds (`rewrite.rs`) has a longer header: magic, format 2, lane, segment,
+//! chain before 32, chain after 32, content 32, tag 32. Its own frames are chained from a keyed hash over the header's
+//! first part and must end at `content`; the next segment goes on from `chain after`, which is where the segment that
+//! it replaces ended.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -13,14 +18,16 @@ use std::path::{Path, PathBuf};
 use florin_books::{LaneId, Seq};
 
 use super::keys::StoreKeys;
+use super::opening::{self, Begin};
 use super::schema::{damaged, io};
+use super::segment::{SegmentHead, rewritten_begin, segment_head};
 use crate::contract::StoreError;
 
-const MAGIC: &[u8; 8] = b"FLORIN2C";
+pub(super) const MAGIC: &[u8; 8] = b"FLORIN2C";
 const FORMAT: u32 = 1;
-const HEADER: usize = 82;
-const FRAME_HEAD: usize = 28;
-const CHAIN: usize = 32;
+pub(super) const HEADER: usize = 82;
+pub(super) const FRAME_HEAD: usize = 28;
+pub(super) const CHAIN: usize = 32;
 
 /// Where the chain stands.
 pub(crate) type Link = [u8; 32];
@@ -47,9 +54,13 @@ pub(crate) struct Survey {
     pub(crate) last: Seq,
     /// A header verified: the keys are the right ones.
     pub(crate) key_fits: bool,
+    /// Where the journal begins.
+    pub(crate) begin: Begin,
     segment: u32,
     chain: Link,
     good_len: u64,
+    /// The last segment was written again: nothing is added to it.
+    closed: bool,
 }
 
 /// The file that is appended to.
@@ -66,11 +77,11 @@ pub(crate) struct Second {
 }
 
 /// A step of the chain: what follows from the chain before, and the frame.
-fn step(keys: &StoreKeys, before: &Link, head: &[u8], body: &[u8]) -> Link {
+pub(super) fn step(keys: &StoreKeys, before: &Link, head: &[u8], body: &[u8]) -> Link {
     keys.second("frame", &[before, head, body])
 }
 
-fn header(keys: &StoreKeys, lane: LaneId, segment: u32, before: &Link) -> Vec<u8> {
+pub(super) fn header(keys: &StoreKeys, lane: LaneId, segment: u32, before: &Link) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     out.extend_from_slice(&FORMAT.to_be_bytes());
     out.extend_from_slice(&lane.0.to_be_bytes());
@@ -81,7 +92,7 @@ fn header(keys: &StoreKeys, lane: LaneId, segment: u32, before: &Link) -> Vec<u8
     out
 }
 
-fn frame_head(keys: &StoreKeys, len: u32, first: Seq, last: Seq) -> Vec<u8> {
+pub(super) fn frame_head(keys: &StoreKeys, len: u32, first: Seq, last: Seq) -> Vec<u8> {
     let mut out = len.to_be_bytes().to_vec();
     out.extend_from_slice(&first.0.to_be_bytes());
     out.extend_from_slice(&last.0.to_be_bytes());
@@ -100,23 +111,31 @@ pub(crate) fn name(dir: &Path) -> PathBuf {
     path(dir, 1)
 }
 
-/// How many segments there are, from the first on, and their bytes.
-pub(crate) fn extent(dir: &Path) -> (u32, u64) {
-    let (mut count, mut bytes) = (0u32, 0u64);
-    while let Ok(meta) = fs::metadata(path(dir, count.saturating_add(1))) {
-        count = count.saturating_add(1);
+/// The numbers of all segments that lie there.
+fn numbers(dir: &Path) -> Vec<u32> {
+    let number = |name: &str| name.strip_prefix("second-")?.strip_suffix(".log")?.parse::<u32>().ok();
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|e| number(e.file_name().to_str()?)).collect()
+}
+
+/// The first and the last segment that lie there without a gap, and their bytes; zeros where there are none.
+pub(crate) fn extent(dir: &Path) -> (u32, u32, u64) {
+    let Some(first) = numbers(dir).into_iter().min() else { return (0, 0, 0) };
+    let (mut next, mut bytes) = (first, 0u64);
+    while let Ok(meta) = fs::metadata(path(dir, next)) {
+        next = next.saturating_add(1);
         bytes = bytes.saturating_add(meta.len());
     }
-    (count, bytes)
+    (first, next.saturating_sub(1), bytes)
 }
 
-struct Head {
-    len: usize,
-    first: Seq,
-    last: Seq,
+pub(super) struct Head {
+    pub(super) len: usize,
+    pub(super) first: Seq,
+    pub(super) last: Seq,
 }
 
-fn read_head(keys: &StoreKeys, bytes: &[u8]) -> Option<Head> {
+pub(super) fn read_head(keys: &StoreKeys, bytes: &[u8]) -> Option<Head> {
     let head = bytes.get(..FRAME_HEAD)?;
     let (len, rest) = head.split_first_chunk::<4>()?;
     let (first, rest) = rest.split_first_chunk::<8>()?;
@@ -135,6 +154,43 @@ fn is_torn(keys: &StoreKeys, rest: &[u8]) -> bool {
     }
 }
 
+/// Where a walk begins, and the last segment; not whole where there is nothing to walk over.
+fn begin_walk(dir: &Path, keys: &StoreKeys, lane: LaneId) -> Result<(Survey, u32), StoreError> {
+    let mut found = Survey {
+        ending: Ending::Missing,
+        last: Seq(0),
+        key_fits: false,
+        begin: Begin::default(),
+        segment: 0,
+        chain: [0; 32],
+        good_len: 0,
+        closed: false,
+    };
+    match opening::read(dir, keys, lane)? {
+        Ok(begin) => (found.last, found.begin) = (begin.seq(), begin),
+        Err(why) => {
+            found.ending = Ending::Damaged(opening::path(dir), why);
+            return Ok((found, 0));
+        }
+    }
+    // Listed once, and only what counts: meanwhile a segment may be begun, and those from before the opening may go.
+    let mut there = numbers(dir);
+    if there.is_empty() {
+        return Ok((found, 0));
+    }
+    there.retain(|n| *n >= found.begin.segment);
+    there.sort_unstable();
+    let gap = there.iter().zip(found.begin.segment..).find(|(n, expected)| *n != expected);
+    let missing = gap.map(|(_, expected)| expected).or(there.is_empty().then_some(found.begin.segment));
+    if let Some(missing) = missing {
+        found.ending = Ending::Damaged(path(dir, missing), "it is missing");
+        return Ok((found, 0));
+    }
+    let count = there.last().copied().unwrap_or_default();
+    found.ending = Ending::Whole;
+    Ok((found, count))
+}
+
 /// Walks over all segments, or over those from `from_segment` on, and gives each frame that verifies.
 pub(crate) fn survey(
     dir: &Path,
@@ -143,51 +199,78 @@ pub(crate) fn survey(
     from_segment: u32,
     on_frame: OnFrame<'_>,
 ) -> Result<Survey, StoreError> {
-    let (count, _) = extent(dir);
-    let mut found = Survey {
-        ending: Ending::Missing,
-        last: Seq(0),
-        key_fits: false,
-        segment: 0,
-        chain: [0; 32],
-        good_len: 0,
-    };
-    for segment in from_segment.max(1)..=count {
+    let (mut found, count) = begin_walk(dir, keys, lane)?;
+    if !matches!(found.ending, Ending::Whole) {
+        return Ok(found);
+    }
+    for segment in from_segment.max(found.begin.segment)..=count {
         let file = path(dir, segment);
         let content = fs::read(&file).map_err(io(&file))?;
-        let Some((head, frames)) = content.split_at_checked(HEADER) else {
+        if content.len() < HEADER {
             // A crash while the segment was begun; what came before it is whole.
-            let torn = segment == count && segment > 1 && from_segment < segment;
+            let torn = segment == count && found.segment != 0;
             found.ending = if torn { Ending::Torn } else { Ending::Damaged(file, "its header is cut off") };
             return Ok(found);
-        };
-        let before = head.get(18..50).and_then(|b| Link::try_from(b).ok()).unwrap_or_default();
-        if head != header(keys, lane, segment, &before) {
+        }
+        let Some(head) = segment_head(keys, lane, segment, &content) else {
             found.ending = Ending::Damaged(file, "its header does not verify");
             return Ok(found);
-        }
+        };
         found.key_fits = true;
-        let begins = if segment == 1 { Some([0; 32]) } else { (found.segment != 0).then_some(found.chain) };
-        if begins.is_some_and(|chain| chain != before) {
+        let begins = if segment == found.begin.segment {
+            Some(found.begin.before)
+        } else {
+            (found.segment != 0).then_some(found.chain)
+        };
+        if begins.is_some_and(|chain| chain != head.before) {
             found.ending = Ending::Damaged(file, "it does not follow from the segment before it");
             return Ok(found);
         }
-        (found.segment, found.chain, found.good_len) = (segment, before, HEADER as u64);
-        let whole = walk(keys, frames, &mut found, on_frame)?;
-        if !whole {
+        if segment > found.begin.segment && found.segment == 0 {
+            // Nothing is known of what came before: the first frame says where the walk begins.
+            found.last = Seq(0);
+        }
+        let ending = walk_segment(keys, lane, segment, &content, &head, &mut found, on_frame)?;
+        if let Some(why) = ending {
             let rest =
                 usize::try_from(found.good_len).ok().and_then(|at| content.get(at..)).unwrap_or_default();
-            let torn = segment == count && is_torn(keys, rest);
-            found.ending = if torn {
-                Ending::Torn
-            } else {
-                Ending::Damaged(file, "a frame in the middle does not verify")
-            };
+            let torn = segment == count && head.rewritten.is_none() && is_torn(keys, rest);
+            found.ending = if torn { Ending::Torn } else { Ending::Damaged(file, why) };
             return Ok(found);
         }
         found.ending = Ending::Whole;
     }
     Ok(found)
+}
+
+/// One segment; what is wrong with it, if anything is.
+fn walk_segment(
+    keys: &StoreKeys,
+    lane: LaneId,
+    segment: u32,
+    content: &[u8],
+    head: &SegmentHead,
+    found: &mut Survey,
+    on_frame: OnFrame<'_>,
+) -> Result<Option<&'static str>, StoreError> {
+    let frames = content.get(head.len..).unwrap_or_default();
+    found.good_len = u64::try_from(head.len).unwrap_or(u64::MAX);
+    found.segment = segment;
+    found.closed = head.rewritten.is_some();
+    found.chain = match &head.rewritten {
+        Some((after, _)) => rewritten_begin(keys, lane, segment, &head.before, after),
+        None => head.before,
+    };
+    if !walk(keys, frames, found, on_frame)? {
+        return Ok(Some("a frame in the middle does not verify"));
+    }
+    if let Some((after, content)) = &head.rewritten {
+        if found.chain != *content {
+            return Ok(Some("frames are missing at its end"));
+        }
+        found.chain = *after;
+    }
+    Ok(None)
 }
 
 /// The frames of one segment; false where it ends in something else.
@@ -213,9 +296,9 @@ fn walk(
     Ok(true)
 }
 
-type Cut<'a> = (&'a [u8], &'a [u8], Link, &'a [u8]);
+pub(super) type Cut<'a> = (&'a [u8], &'a [u8], Link, &'a [u8]);
 
-fn cut<'a>(keys: &StoreKeys, bytes: &'a [u8]) -> Option<Cut<'a>> {
+pub(super) fn cut<'a>(keys: &StoreKeys, bytes: &'a [u8]) -> Option<Cut<'a>> {
     let place = read_head(keys, bytes)?;
     let (head, rest) = bytes.split_at_checked(FRAME_HEAD)?;
     let (body, rest) = rest.split_at_checked(place.len)?;
@@ -238,8 +321,14 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
 }
 
 impl Second {
-    /// Begins an empty copy.
-    pub(crate) fn create(dir: &Path, keys: &StoreKeys, lane: LaneId, limit: u64) -> Result<Self, StoreError> {
+    /// Begins an empty copy, whose first record comes after `last`.
+    pub(crate) fn create(
+        dir: &Path,
+        keys: &StoreKeys,
+        lane: LaneId,
+        limit: u64,
+        last: Seq,
+    ) -> Result<Self, StoreError> {
         let file = path(dir, 1);
         let mut second = Self {
             dir: dir.into(),
@@ -249,14 +338,20 @@ impl Second {
             chain: [0; 32],
             len: 0,
             limit,
-            last: Seq(0),
+            last,
         };
         second.begin(keys)?;
         Ok(second)
     }
 
     /// Goes on after the last frame that verifies; a torn end is cut off.
-    pub(crate) fn resume(dir: &Path, lane: LaneId, found: &Survey, limit: u64) -> Result<Self, StoreError> {
+    pub(crate) fn resume(
+        dir: &Path,
+        keys: &StoreKeys,
+        lane: LaneId,
+        found: &Survey,
+        limit: u64,
+    ) -> Result<Self, StoreError> {
         let next = path(dir, found.segment.saturating_add(1));
         if next.exists() {
             fs::remove_file(&next).map_err(io(&next))?;
@@ -266,7 +361,20 @@ impl Second {
         let file = open_file(&name, false)?;
         file.set_len(found.good_len).and_then(|()| file.sync_all()).map_err(io(&name))?;
         let (segment, chain, last) = (found.segment, found.chain, found.last);
-        Ok(Self { dir: dir.into(), lane, file, segment, chain, len: found.good_len, limit, last })
+        let mut second =
+            Self { dir: dir.into(), lane, file, segment, chain, len: found.good_len, limit, last };
+        if found.closed {
+            second.roll(keys)?;
+        }
+        Ok(second)
+    }
+
+    /// Ends the segment and begins the next one.
+    pub(crate) fn roll(&mut self, keys: &StoreKeys) -> Result<(), StoreError> {
+        self.sync()?;
+        self.segment = self.segment.saturating_add(1);
+        self.file = open_file(&path(&self.dir, self.segment), true)?;
+        self.begin(keys)
     }
 
     fn begin(&mut self, keys: &StoreKeys) -> Result<(), StoreError> {
@@ -295,10 +403,7 @@ impl Second {
             return Err(damaged(&name, "a batch does not follow"));
         }
         if self.len >= self.limit {
-            self.sync()?;
-            self.segment = self.segment.saturating_add(1);
-            self.file = open_file(&path(&self.dir, self.segment), true)?;
-            self.begin(keys)?;
+            self.roll(keys)?;
         }
         let len = u32::try_from(body.len()).map_err(|_| damaged(&name, "a batch is too large"))?;
         let head = frame_head(keys, len, first, last);

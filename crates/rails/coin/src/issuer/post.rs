@@ -75,9 +75,9 @@ pub struct BoxMessage {
 /// A box: `[until, content]`.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(array)]
-struct PostBox {
+pub(super) struct PostBox {
     #[n(0)]
-    until: Timestamp,
+    pub(super) until: Timestamp,
     #[n(1)]
     content: Option<Bytes>,
 }
