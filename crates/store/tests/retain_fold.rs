@@ -84,7 +84,6 @@ fn holds(books: &Books, count: u64, what: &str) {
             once: (1..=count + 50).map(once).collect(),
             documents: (0..=count + 50).map(key).collect(),
             marks: (1..=count + 50).map(|n| Mark { kind: KIND, id: id(n), until: FAR }).collect(),
-            ..Needs::default()
         };
         let facts = books.load(&all).unwrap();
         let expected = usize::try_from(count).unwrap();
