@@ -80,12 +80,12 @@ fn sign(opening: &Opening) -> Vec<u8> {
 /// Everything that was ever written is there, and nothing else, whatever the filter and the cache have been through.
 fn holds(books: &Books, count: u64, what: &str) {
     for _ in 0..2 {
-        let all = Needs {
+        let mut all = Needs {
             once: (1..=count + 50).map(once).collect(),
             documents: (0..=count + 50).map(key).collect(),
-            marks: (1..=count + 50).map(|n| Mark { kind: KIND, id: id(n), until: FAR }).collect(),
             ..Needs::default()
         };
+        all.marks = (1..=count + 50).map(|n| Mark { kind: KIND, id: id(n), until: FAR }).collect();
         let facts = books.load(&all).unwrap();
         let expected = usize::try_from(count).unwrap();
         assert_eq!((facts.once.len(), facts.marked.len()), (expected, expected), "{what}");
