@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -11,9 +12,10 @@ use axum::{Json, Router};
 use florin_http::Problem;
 use serde::{Deserialize, Serialize};
 
+use crate::control::{ORDER_MALFORMED, SignedOrder};
 use crate::key_holder::two_holders;
 use crate::operator::Operator;
-use crate::trace::{FollowRequest, TraceError, TraceReport, TraceRequest};
+use crate::trace::{FollowRequest, TraceError, TraceReport};
 use crate::trace_log;
 
 /// The log, for people.
@@ -128,8 +130,12 @@ pub fn routes() -> Router<Arc<Operator>> {
     Router::new().route("/admin/trace", get(log).post(begin)).route("/admin/trace/follow", post(follow))
 }
 
-async fn begin(State(operator): State<Arc<Operator>>, Json(request): Json<TraceRequest>) -> Response {
-    answer(operator.trace_begin(&request).await)
+async fn begin(State(operator): State<Arc<Operator>>, body: Bytes) -> Response {
+    let text = std::str::from_utf8(&body).ok();
+    match text.ok_or(ORDER_MALFORMED).and_then(SignedOrder::from_text) {
+        Ok(order) => answer(operator.trace_begin(&order).await),
+        Err(refusal) => Problem::from(refusal).into_response(),
+    }
 }
 
 async fn follow(State(operator): State<Arc<Operator>>, Json(request): Json<FollowRequest>) -> Response {
