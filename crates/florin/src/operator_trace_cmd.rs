@@ -292,7 +292,6 @@ impl Desk {
 fn refused(error: TraceError) -> Failure {
     match error {
         TraceError::Refused(refusal) => control::refused(refusal.slug, refusal.detail),
-        TraceError::KeyHolder(error) => of_holder(error),
         other => Failure::of(ExitCode::Io, other.to_string()),
     }
 }

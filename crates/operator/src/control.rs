@@ -19,7 +19,7 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::epochs::EpochsError;
-use crate::key_holder::{HOLDERS, KeyHolder, KnownHolder, two_holders};
+use crate::key_holder::{HOLDERS, KeyHolder, KnownHolder};
 use crate::operator::Operator;
 use crate::owed::{creditors, request};
 use crate::trace_log::Subject;
@@ -47,8 +47,6 @@ pub const ORDER_OTHER_OPERATOR: Refusal =
     Refusal::new("order-other-operator", Class::Denied, Blame::Asker, false);
 /// It is over, or too far ahead.
 pub const ORDER_EXPIRED: Refusal = Refusal::new("order-expired", Class::Gone, Blame::Asker, false);
-/// The settings do not name two key holders.
-pub const NO_KEY_HOLDERS: Refusal = Refusal::new("no-key-holders", Class::Denied, Blame::Operator, true);
 /// A signature is over other bytes.
 pub const ORDER_ALTERED: Refusal = Refusal::new("order-altered", Class::Denied, Blame::Asker, false);
 /// A signature is by none of the two.
@@ -120,7 +118,7 @@ impl fmt::Display for Action {
 /// What both sign.
 ///
 /// Shape: `[context, action, nonce, at, exp]`; the context is `order` of the rail `operator`, to the operator. Units:
-/// milliseconds. Errors in checking order: `order-malformed`, `order-other-operator`, `order-expired`, `no-key-holders`,
+/// milliseconds. Errors in checking order: `order-malformed`, `order-other-operator`, `order-expired`,
 /// `order-altered`, `order-not-by-holder`, `order-same-holder`, `order-needs-two`, `order-replayed`, and what the action
 /// itself is refused with. Source: ADR 0028.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
@@ -237,7 +235,7 @@ impl SignedOrder {
     pub fn verify(
         &self,
         operator: PartyId,
-        holders: Result<&[KnownHolder; HOLDERS], Refusal>,
+        holders: &[KnownHolder; HOLDERS],
         now: Timestamp,
     ) -> Result<(Order, Vec<String>), Refusal> {
         let order = self.order_unverified().ok_or(ORDER_MALFORMED)?;
@@ -248,7 +246,6 @@ impl SignedOrder {
         if over || order.exp.since(order.at) > ORDER_LIFE_MAX_MS {
             return Err(ORDER_EXPIRED);
         }
-        let holders = holders?;
         let mut names = Vec::with_capacity(HOLDERS);
         for signature in &self.signatures {
             let signed = Sign1::parse(&signature.0).map_err(|_| ORDER_MALFORMED)?;
@@ -355,11 +352,9 @@ pub(crate) const fn once(nonce: [u8; 16]) -> OnceKey {
 }
 
 impl Operator {
-    /// The order, and who has signed it, by what the settings say of the holders.
+    /// The order, and who has signed it.
     pub(crate) fn verified(&self, signed: &SignedOrder) -> Result<(Order, Vec<String>), Refusal> {
-        let holders = two_holders(&self.config.key_holder);
-        let holders = holders.as_ref().map_err(|e| NO_KEY_HOLDERS.with_detail(e.to_string()));
-        signed.verify(self.id, holders, self.clock.now())
+        signed.verify(self.id, &self.holders, self.clock.now())
     }
 
     /// Carries out an order of two key holders, once. Not a trace: for that both must open boxes as well.

@@ -19,7 +19,7 @@ use florin_store::StoreError;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{Action, ORDER_OTHER_COMMAND, ORDER_REPLAYED, SignedOrder};
-use crate::key_holder::{KeyHolder, KeyHolderError, KnownHolder, escrow};
+use crate::key_holder::{KeyHolder, KnownHolder, escrow};
 use crate::operator::Operator;
 use crate::trace_log::{self, LogEntry, NO_REASON, Subject};
 use crate::trail::{Trail, backward, forward};
@@ -43,9 +43,6 @@ pub enum TraceError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The settings' key holders.
-    #[error(transparent)]
-    KeyHolder(#[from] KeyHolderError),
     /// The walk through the journal did not come to its end.
     #[error("the trace was interrupted")]
     Interrupted,

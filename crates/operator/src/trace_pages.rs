@@ -13,7 +13,6 @@ use florin_http::Problem;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{ORDER_MALFORMED, SignedOrder};
-use crate::key_holder::two_holders;
 use crate::operator::Operator;
 use crate::trace::{FollowRequest, TraceError, TraceReport};
 use crate::trace_log;
@@ -101,10 +100,9 @@ impl Operator {
     /// # Errors
     /// Those of the store and of the settings.
     pub fn trace_log(&self) -> Result<LogReport, TraceError> {
-        let holders = two_holders(&self.config.key_holder)?;
         let (entries, head) =
             (trace_log::entries(&self.lanes.identity)?, trace_log::head(&self.lanes.identity)?);
-        let findings = trace_log::verify(&entries, &head, &holders);
+        let findings = trace_log::verify(&entries, &head, &self.holders);
         let public = head.public();
         let line = |entry: &trace_log::LogEntry| LogLine {
             n: entry.n,
