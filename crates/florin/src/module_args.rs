@@ -1,7 +1,7 @@
 //! The key module on the command line: the same flags where an operator is made and where one is measured.
 //! Source: ADR 0031.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use florin_operator::module::{ModuleMode, ModuleSettings};
@@ -13,14 +13,14 @@ pub struct ModuleArgs {
     #[arg(long, value_name = "MODE", default_value = "software", value_parser = mode)]
     module_mode: ModuleMode,
     /// The PKCS #11 library of a token.
-    #[arg(long, value_name = "FILE", default_value = "")]
-    module_library: PathBuf,
+    #[arg(long, value_name = "FILE")]
+    module_library: Option<PathBuf>,
     /// The token's label.
     #[arg(long, value_name = "LABEL", default_value = "")]
     module_token: String,
     /// A file with the token's user PIN.
-    #[arg(long, value_name = "FILE", default_value = "")]
-    module_pin_file: PathBuf,
+    #[arg(long, value_name = "FILE")]
+    module_pin_file: Option<PathBuf>,
 }
 
 fn mode(text: &str) -> Result<ModuleMode, &'static str> {
@@ -35,7 +35,10 @@ fn mode(text: &str) -> Result<ModuleMode, &'static str> {
 impl ModuleArgs {
     /// As settings; files by their full paths, since the operator may be started elsewhere.
     pub fn settings(self) -> ModuleSettings {
-        let full = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let full = |path: Option<PathBuf>| {
+            let path = path.unwrap_or_default();
+            std::path::absolute(&path).unwrap_or(path)
+        };
         ModuleSettings {
             mode: self.module_mode,
             library: full(self.module_library),
@@ -51,13 +54,15 @@ impl ModuleArgs {
             ModuleMode::InToken => "in-token",
             ModuleMode::DerivedDaily => "derived-daily",
         };
-        let path = |p: &PathBuf| p.to_string_lossy().into_owned();
+        let path = |p: &Option<PathBuf>| p.as_deref().unwrap_or(Path::new("")).to_string_lossy().into_owned();
         let named = [
             ("--module-mode", mode.to_owned()),
             ("--module-library", path(&self.module_library)),
             ("--module-token", self.module_token.clone()),
             ("--module-pin-file", path(&self.module_pin_file)),
         ];
-        named.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
+        // A file that was not named is not named there either.
+        let named = named.into_iter().filter(|(_, value)| !value.is_empty());
+        named.flat_map(|(name, value)| [name.to_owned(), value]).collect()
     }
 }

@@ -16,6 +16,7 @@ use florin_operator::control_pages::HonourRequest;
 use florin_operator::epochs::EpochsReport;
 use florin_operator::honour::{HonourError, HonourReport};
 use florin_operator::operator::ADDRESS_FILE;
+use florin_operator::trace_log::NO_REASON;
 use florin_parties::bank::BankAccount;
 use florin_parties::parse_network_id;
 use florin_shell::clock::SystemClock;
@@ -29,12 +30,13 @@ use serde::de::DeserializeOwned;
 use crate::common::{StateArgs, client};
 use crate::failure::Failure;
 use crate::operator_cmd::{open, settings};
+use crate::operator_trace_cmd::SubjectArgs;
 use crate::output::Output;
 
 const ROLE: &str = "operator";
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// What one-shot orders are good for: they are carried out at once.
-const ONE_SHOT_MS: u64 = 10 * 60 * 1000;
+pub(crate) const ONE_SHOT_MS: u64 = 10 * 60 * 1000;
 const HOUR_MS: u64 = 60 * 60 * 1000;
 
 /// What an operator does with its epochs, and what needs both key holders.
@@ -147,6 +149,14 @@ pub enum OrderAction {
     },
     /// That the pay-outs that wait are released.
     ReleasePayouts,
+    /// That boxes are opened to join a purchase to its payments, or back. Carried out by `trace --order`.
+    Trace {
+        #[command(flatten)]
+        subject: SubjectArgs,
+        /// Why; it stands in the log for good.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
 }
 
 /// Arguments of `sign`.
@@ -206,12 +216,23 @@ pub async fn run(command: ControlCommand, output: Output) -> Result<ExitCode, Fa
         ControlCommand::Order(args) => order(args, output).await,
         ControlCommand::Sign(args) => sign(&args, output),
         ControlCommand::Execute(args) => {
-            let text = read(&args.file)?;
-            let signed = SignedOrder::from_text(&text).map_err(|r| refused(r.slug, r.detail))?;
+            let signed = read_order(&args.file)?;
             execute(&args.state, &signed, output).await
         }
         ControlCommand::Honour(args) => honour(&args, output).await,
     }
+}
+
+/// What is traced and why, as both sign it.
+pub(crate) fn trace_action(subject: &SubjectArgs, text: &str) -> Result<Action, Failure> {
+    let subject = subject.subject()?;
+    let subject = subject.ok_or_else(|| Failure::of(ExitCode::Usage, "say what to trace"))?;
+    let text = text.trim();
+    if text.is_empty() {
+        let message = "a trace needs a reason: --reason TEXT";
+        return Err(Failure::new(ExitCode::Usage, NO_REASON.slug, message));
+    }
+    Ok(Action::Trace(subject, reason(text.to_owned())?))
 }
 
 fn reason(text: String) -> Result<String, Failure> {
@@ -225,12 +246,18 @@ fn read(path: &Path) -> Result<String, Failure> {
         .map_err(|e| Failure::of(ExitCode::of_io(&e), format!("{}: {e}", path.display())))
 }
 
-fn refused(slug: &str, detail: Option<String>) -> Failure {
+/// An order from its file.
+pub(crate) fn read_order(file: &Path) -> Result<SignedOrder, Failure> {
+    SignedOrder::from_text(&read(file)?).map_err(|r| refused(r.slug, r.detail))
+}
+
+/// What the operator says no to, or would.
+pub(crate) fn refused(slug: &str, detail: Option<String>) -> Failure {
     Failure::new(ExitCode::Refused, slug, detail.unwrap_or_else(|| format!("refused: {slug}")))
 }
 
 /// Opens a key holder's file, with its own passphrase.
-fn holder(path: &Path, passphrase_file: Option<&PathBuf>) -> Result<KeyHolder, Failure> {
+pub(crate) fn holder(path: &Path, passphrase_file: Option<&PathBuf>) -> Result<KeyHolder, Failure> {
     let fail = |e: florin_operator::KeyHolderError| Failure::of(e.exit_code(), e.to_string());
     let (name, protected) = KeyHolder::needs(path).map_err(fail)?;
     let passphrase = match passphrase_file {
@@ -304,6 +331,7 @@ async fn order(args: OrderArgs, output: Output) -> Result<ExitCode, Failure> {
         OrderAction::ArchiveEpoch { epoch } => Action::ArchiveEpoch(Epoch(epoch)),
         OrderAction::DropEpoch { epoch } => Action::DropEpoch(Epoch(epoch)),
         OrderAction::ReleasePayouts => Action::ReleasePayouts,
+        OrderAction::Trace { subject, reason } => trace_action(&subject, &reason)?,
     };
     let operator = operator_id(&args.state, args.operator.as_deref()).await?;
     let life = u64::from(args.hours).saturating_mul(HOUR_MS);
@@ -316,7 +344,7 @@ async fn order(args: OrderArgs, output: Output) -> Result<ExitCode, Failure> {
 }
 
 fn sign(args: &SignArgs, output: Output) -> Result<ExitCode, Failure> {
-    let mut signed = SignedOrder::from_text(&read(&args.file)?).map_err(|r| refused(r.slug, r.detail))?;
+    let mut signed = read_order(&args.file)?;
     if let Some(order) = signed.order_unverified() {
         // What is signed is said before the passphrase is asked for.
         output.text(format!("you sign: {}", order.action));

@@ -8,39 +8,38 @@ use std::sync::Arc;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method};
 use clap::{ArgGroup, Args};
-use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
-use florin_books::{PartyId, Timestamp, TxId};
+use data_encoding::HEXLOWER;
+use florin_books::{Clock, PartyId, TxId};
 use florin_coin::PayId;
-use florin_crypto::{ByteArray, random};
+use florin_crypto::ByteArray;
 use florin_http::{Client, problem::ProblemView};
 use florin_operator::admin::AdminToken;
+use florin_operator::control::{
+    Action, ORDER_NEEDS_TWO, ORDER_NOT_BY_HOLDER, ORDER_SAME_HOLDER, SignedOrder,
+};
 use florin_operator::operator::ADDRESS_FILE;
-use florin_operator::trace::{Begun, FollowRequest, TraceError, TraceReport, TraceRequest, open_boxes};
-use florin_operator::trace_log::{NO_REASON, REASON_MAX, Subject, TWO_HOLDERS, TraceOrder};
+use florin_operator::trace::{Begun, FollowRequest, TraceError, TraceReport, open_boxes};
+use florin_operator::trace_log::Subject;
 use florin_operator::trace_pages::LogReport;
-use florin_operator::{KeyHolder, KeyHolderError, Operator, OperatorConfig, two_holders};
+use florin_operator::{KeyHolder, KeyHolderError, KnownHolder, Operator, OperatorConfig, two_holders};
 use florin_shell::clock::SystemClock;
 use florin_shell::entropy::OsEntropy;
 use florin_shell::exit::ExitCode;
 use florin_shell::passphrase::{NO_PASSPHRASE_WARNING, Passphrase, PassphraseSource, Purpose};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::common::{StateArgs, client};
 use crate::failure::Failure;
+use crate::operator_control_cmd::{self as control, ONE_SHOT_MS, read_order, trace_action};
 use crate::output::Output;
 
-/// An order is good for so long.
-const ORDER_LASTS_MS: u64 = 60 * 60 * 1000;
 /// An answer of the running operator has at most so many bytes.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Arguments of `trace`.
+/// What is traced: one of them.
 #[derive(Args)]
-#[command(group = ArgGroup::new("what").required(true).args(["purchase", "payment", "coin", "log"]))]
-pub struct TraceArgs {
-    #[command(flatten)]
-    pub(crate) state: StateArgs,
+#[group(multiple = false)]
+pub struct SubjectArgs {
     /// Follows the coins of a purchase to the payments that they made.
     #[arg(long, value_name = "ID")]
     purchase: Option<TxId>,
@@ -50,20 +49,50 @@ pub struct TraceArgs {
     /// Finds the purchase of a coin, by its public id in hexadecimal.
     #[arg(long, value_name = "ID")]
     coin: Option<String>,
+}
+
+impl SubjectArgs {
+    /// What was said.
+    pub(crate) fn subject(&self) -> Result<Option<Subject>, Failure> {
+        Ok(match (&self.purchase, &self.payment, &self.coin) {
+            (Some(id), _, _) => Some(Subject::Purchase(*id)),
+            (_, Some(id), _) => Some(Subject::Payment(*id)),
+            (_, _, Some(text)) => {
+                let id = HEXLOWER.decode(text.to_ascii_lowercase().as_bytes()).ok();
+                let id = id.and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+                let bad = || Failure::of(ExitCode::Usage, "a coin's id has 32 hexadecimal digits");
+                Some(Subject::Coin(ByteArray(id.ok_or_else(bad)?)))
+            }
+            _ => None,
+        })
+    }
+}
+
+/// Arguments of `trace`.
+#[derive(Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["purchase", "payment", "coin", "order", "log"]))]
+pub struct TraceArgs {
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
+    #[command(flatten)]
+    subject: SubjectArgs,
+    /// Carries out an order that both key holders have signed, from `operator order ... trace`.
+    #[arg(long, value_name = "FILE", conflicts_with = "reason")]
+    order: Option<PathBuf>,
     /// Shows the log of openings and checks its chain.
     #[arg(long)]
     log: bool,
     /// Why; it stands in the log for good.
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
-    /// A key holder's file; twice, one of each.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    reason: String,
+    /// A key holder's file; twice, one of each. Both are needed to open boxes, whoever has signed where.
     #[arg(long, value_name = "FILE")]
     holder: Vec<PathBuf>,
     /// A file with the holder's passphrase, in the order of --holder; asked for otherwise.
     #[arg(long, value_name = "FILE")]
     holder_passphrase_file: Vec<PathBuf>,
     /// Also hands over the claim of a purchase whose claim key is lost.
-    #[arg(long, requires = "purchase")]
+    #[arg(long, conflicts_with_all = ["payment", "coin", "log"])]
     recover: bool,
 }
 
@@ -117,13 +146,13 @@ pub async fn trace(
     output: Output,
 ) -> Result<ExitCode, Failure> {
     let holders = two_holders(&config.key_holder).map_err(of_holder)?;
-    let order = if args.log { None } else { Some(wanted(args)?) };
+    let wanted = if args.log { None } else { Some((wanted(args)?, both_files(args, &holders)?)) };
     let desk = match Desk::running(state)? {
         Some(desk) => desk,
         None => Desk::Stopped(open(config)?),
     };
     let log = desk.log().await?;
-    let Some((subject, reason, files)) = order else {
+    let Some((wanted, files)) = wanted else {
         output.report(&log);
         return Ok(if log.findings.is_empty() { ExitCode::Done } else { ExitCode::BadData });
     };
@@ -131,60 +160,59 @@ pub async fn trace(
         .operator
         .parse()
         .map_err(|_| Failure::of(ExitCode::BadData, "the running operator's answer cannot be read"))?;
-    let now = florin_books::Clock::now(&SystemClock);
-    let (nonce, exp) = (TxId::new(random(&mut OsEntropy)), Timestamp(now.0.saturating_add(ORDER_LASTS_MS)));
-    let signed = TraceOrder::new(operator, subject, &reason, nonce, exp);
-    let orders = files.iter().map(|file| BASE64URL_NOPAD.encode(&signed.sign(file))).collect();
-    let begun = desk.begin(&TraceRequest { orders }).await?;
+    let signed = match wanted {
+        Wanted::Signed(signed) => signed,
+        Wanted::Here(action) => {
+            let mut made = SignedOrder::new(operator, action, SystemClock.now(), ONE_SHOT_MS, &mut OsEntropy);
+            files
+                .iter()
+                .try_for_each(|file| made.sign(file))
+                .map_err(|r| control::refused(r.slug, r.detail))?;
+            made
+        }
+    };
+    let begun = desk.begin(&signed).await?;
     let found = open_boxes(operator, &holders, &files, &begun.boxes);
     let report = desk.follow(&FollowRequest { entry: begun.entry, found, recover: args.recover }).await?;
     output.report(&report);
     Ok(ExitCode::Done)
 }
 
-/// What is traced and why, and the two holders' keys; nothing has been opened or logged yet.
-fn wanted(args: &TraceArgs) -> Result<(Subject, String, [KeyHolder; 2]), Failure> {
-    let subject = match (&args.purchase, &args.payment, &args.coin) {
-        (Some(id), _, _) => Subject::Purchase(*id),
-        (_, Some(id), _) => Subject::Payment(*id),
-        (_, _, Some(text)) => {
-            let id = HEXLOWER.decode(text.to_ascii_lowercase().as_bytes()).ok();
-            let id = id.and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
-            let bad = || Failure::of(ExitCode::Usage, "a coin's id has 32 hexadecimal digits");
-            Subject::Coin(ByteArray(id.ok_or_else(bad)?))
-        }
-        _ => return Err(Failure::of(ExitCode::Usage, "say what to trace")),
-    };
-    let two = || {
-        let message = "a trace needs the files of both key holders: --holder FILE --holder FILE";
-        Failure::new(ExitCode::NotAllowed, TWO_HOLDERS.slug, message)
-    };
-    let [one, other] = args.holder.as_slice() else { return Err(two()) };
-    let reason = args.reason.as_deref().map(str::trim).unwrap_or_default();
-    if !(1..=REASON_MAX).contains(&reason.chars().count()) {
-        let message = format!("a trace needs a reason of 1 to {REASON_MAX} characters: --reason TEXT");
-        return Err(Failure::new(ExitCode::Usage, NO_REASON.slug, message));
-    }
-    let mut passphrases = args.holder_passphrase_file.iter();
-    let one = open_holder(one, passphrases.next())?;
-    let other = open_holder(other, passphrases.next())?;
-    if one.known() == other.known() {
-        return Err(two());
-    }
-    Ok((subject, reason.to_owned(), [one, other]))
+/// An order that is there, or one that is made here.
+enum Wanted {
+    Signed(SignedOrder),
+    Here(Action),
 }
 
-fn open_holder(file: &Path, passphrase: Option<&PathBuf>) -> Result<KeyHolder, Failure> {
-    let (name, protected) = KeyHolder::needs(file).map_err(of_holder)?;
-    let passphrase = match (protected, passphrase) {
-        (false, _) => Passphrase::none(),
-        (true, Some(path)) => Passphrase::read(&PassphraseSource::File(path.clone()), Purpose::Open)?,
-        (true, None) => {
-            eprintln!("Key holder {name:?}, {}", file.display());
-            Passphrase::read(&PassphraseSource::Prompt, Purpose::Open)?
-        }
+/// What is traced; nothing has been opened or logged yet.
+fn wanted(args: &TraceArgs) -> Result<Wanted, Failure> {
+    let Some(file) = &args.order else { return Ok(Wanted::Here(trace_action(&args.subject, &args.reason)?)) };
+    let signed = read_order(file)?;
+    let action = signed.order_unverified().map(|order| order.action);
+    if args.recover && !matches!(action, Some(Action::Trace(Subject::Purchase(_), _))) {
+        return Err(Failure::of(ExitCode::Usage, "--recover is for an order about a purchase"));
+    }
+    Ok(Wanted::Signed(signed))
+}
+
+/// The two holders' keys, looked at before anything is logged: with others no box would open.
+fn both_files(args: &TraceArgs, holders: &[KnownHolder; 2]) -> Result<[KeyHolder; 2], Failure> {
+    let no = |slug: &str, why: &str| control::refused(slug, Some(why.to_owned()));
+    let [one, other] = args.holder.as_slice() else {
+        let why = "a trace needs the files of both key holders: --holder FILE --holder FILE";
+        return Err(no(ORDER_NEEDS_TWO.slug, why));
     };
-    KeyHolder::open(file, &passphrase).map_err(of_holder)
+    let mut passphrases = args.holder_passphrase_file.iter();
+    let files = [control::holder(one, passphrases.next())?, control::holder(other, passphrases.next())?];
+    let [one, other] = &files;
+    if one.known() == other.known() {
+        return Err(no(ORDER_SAME_HOLDER.slug, "both files are the same key holder's"));
+    }
+    if let Some(stranger) = files.iter().find(|file| !holders.contains(&file.known())) {
+        let why = format!("the settings do not name the key holder {:?} with these keys", stranger.name);
+        return Err(no(ORDER_NOT_BY_HOLDER.slug, &why));
+    }
+    Ok(files)
 }
 
 fn of_holder(error: KeyHolderError) -> Failure {
@@ -213,30 +241,34 @@ impl Desk {
 
     async fn log(&self) -> Result<LogReport, Failure> {
         match self {
-            Self::Running { .. } => self.ask(Method::GET, "trace", &()).await,
+            Self::Running { .. } => self.ask(Method::GET, "trace", Vec::new()).await,
             Self::Stopped(operator) => operator.trace_log().map_err(refused),
         }
     }
 
-    async fn begin(&self, request: &TraceRequest) -> Result<Begun, Failure> {
+    async fn begin(&self, order: &SignedOrder) -> Result<Begun, Failure> {
         match self {
-            Self::Running { .. } => self.ask(Method::POST, "trace", request).await,
-            Self::Stopped(operator) => operator.trace_begin(request).await.map_err(refused),
+            Self::Running { .. } => self.ask(Method::POST, "trace", order.to_text().into_bytes()).await,
+            Self::Stopped(operator) => operator.trace_begin(order).await.map_err(refused),
         }
     }
 
     async fn follow(&self, request: &FollowRequest) -> Result<TraceReport, Failure> {
         match self {
-            Self::Running { .. } => self.ask(Method::POST, "trace/follow", request).await,
+            Self::Running { .. } => {
+                let body = serde_json::to_vec(request);
+                let body = body.map_err(|e| Failure::of(ExitCode::BadData, e.to_string()))?;
+                self.ask(Method::POST, "trace/follow", body).await
+            }
             Self::Stopped(operator) => operator.trace_follow(request).await.map_err(refused),
         }
     }
 
-    async fn ask<B: Serialize, T: DeserializeOwned>(
+    async fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
         page: &str,
-        body: &B,
+        body: Vec<u8>,
     ) -> Result<T, Failure> {
         let Self::Running { http, base, token } = self else {
             return Err(Failure::of(ExitCode::Unavailable, "no operator runs here"));
@@ -244,14 +276,13 @@ impl Desk {
         let json = HeaderValue::from_static("application/json");
         let headers = HeaderMap::from_iter([(AUTHORIZATION, token.clone()), (CONTENT_TYPE, json)]);
         let unreadable = || Failure::of(ExitCode::BadData, "the running operator's answer cannot be read");
-        let body = serde_json::to_vec(body).map_err(|_| unreadable())?;
         let url = format!("{base}/admin/{page}");
         let asked = http.request(method, &url, headers, body.into(), ANSWER_BYTES_MAX).await;
         let answer = asked.map_err(|e| Failure::of(ExitCode::Unavailable, e.to_string()))?;
         if !answer.status.is_success() {
             let problem = ProblemView::parse(&answer.headers, &answer.body).unwrap_or_default();
             let slug = problem.slug.unwrap_or_else(|| ExitCode::Refused.name().to_owned());
-            let message = problem.title.unwrap_or_else(|| answer.status.to_string());
+            let message = problem.detail.or(problem.title).unwrap_or_else(|| answer.status.to_string());
             return Err(Failure::new(ExitCode::Refused, slug, message));
         }
         serde_json::from_slice(&answer.body).map_err(|_| unreadable())
@@ -260,10 +291,7 @@ impl Desk {
 
 fn refused(error: TraceError) -> Failure {
     match error {
-        TraceError::Refused(refusal) => {
-            Failure::new(ExitCode::Refused, refusal.slug, "the operator refuses the order")
-        }
-        TraceError::KeyHolder(error) => of_holder(error),
+        TraceError::Refused(refusal) => control::refused(refusal.slug, refusal.detail),
         other => Failure::of(ExitCode::Io, other.to_string()),
     }
 }

@@ -1,5 +1,5 @@
-//! Dual control: what changes the epochs outside the calendar, and releases large pay-outs, needs an order that two key
-//! holders have signed. Each signs the same bytes with the key in its own file, in one place or in two; the operator knows
+//! Dual control: what changes the epochs outside the calendar, releases large pay-outs, or joins a purchase to its payments
+//! (a trace), needs an order that two key holders have signed. Each signs the same bytes with the key in its own file, in one place or in two; the operator knows
 //! the public halves only, and carries an order out once. Source: VarietyCash §1.2 (no insider alone); ADR 0028.
 
 use std::fmt;
@@ -9,7 +9,7 @@ use florin_books::{DocumentKey, DocumentKind, Epoch, Needs, OnceKey, PartyId, Se
 use florin_coin::EpochError;
 use florin_coin::issuer::is_above;
 use florin_crypto::cose::Sign1;
-use florin_crypto::{ByteArray, Bytes, Entropy, cbor, digest, random, sign1};
+use florin_crypto::{ByteArray, Bytes, Digest, Entropy, cbor, digest, random, sign1};
 use florin_parties::bank::OrderId;
 use florin_parties::{Enrolment, Participant};
 use florin_rail::common::SKEW_MS;
@@ -19,13 +19,15 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::epochs::EpochsError;
-use crate::key_holder::{HOLDERS, KeyHolder, KnownHolder, two_holders};
+use crate::key_holder::{HOLDERS, KeyHolder, KnownHolder};
 use crate::operator::Operator;
 use crate::owed::{creditors, request};
+use crate::trace_log::Subject;
 
 /// The number in once keys of what the operator itself orders.
 pub const RAIL_NUMBER: u8 = 9;
-/// An order of two key holders, in once keys: its nonce. In both lanes, so that it is carried out once in each.
+/// An order of two key holders, in once keys: its nonce. In both lanes, so that it is carried out once in each; a trace, which
+/// changes no coins, in the identity lane only.
 pub const STEP_ORDER: u8 = 1;
 /// An order that was carried out, by its nonce; identity lane.
 pub const EXECUTED: DocumentKind = DocumentKind(0x0304);
@@ -45,8 +47,6 @@ pub const ORDER_OTHER_OPERATOR: Refusal =
     Refusal::new("order-other-operator", Class::Denied, Blame::Asker, false);
 /// It is over, or too far ahead.
 pub const ORDER_EXPIRED: Refusal = Refusal::new("order-expired", Class::Gone, Blame::Asker, false);
-/// The settings do not name two key holders.
-pub const NO_KEY_HOLDERS: Refusal = Refusal::new("no-key-holders", Class::Denied, Blame::Operator, true);
 /// A signature is over other bytes.
 pub const ORDER_ALTERED: Refusal = Refusal::new("order-altered", Class::Denied, Blame::Asker, false);
 /// A signature is by none of the two.
@@ -58,12 +58,16 @@ pub const ORDER_SAME_HOLDER: Refusal = Refusal::new("order-same-holder", Class::
 pub const ORDER_NEEDS_TWO: Refusal = Refusal::new("order-needs-two", Class::Denied, Blame::Asker, false);
 /// It was carried out before.
 pub const ORDER_REPLAYED: Refusal = Refusal::new("order-replayed", Class::Conflict, Blame::Asker, false);
+/// A trace is carried out by the trace, everything else here.
+pub const ORDER_OTHER_COMMAND: Refusal =
+    Refusal::new("order-other-command", Class::BadRequest, Blame::Asker, false);
 /// The epochs do not allow it.
 pub const EPOCH_CANNOT: Refusal = Refusal::new("epoch-cannot", Class::Conflict, Blame::Asker, false);
 
 /// What two key holders can order.
 ///
-/// Shape: `[0]`, `[1, epoch, reason]`, `[2]`, `[3, epoch]`, `[4, epoch]`.
+/// Shape: `[0]`, `[1, epoch, reason]`, `[2]`, `[3, epoch]`, `[4, epoch]`, `[5, subject, reason]`. A reason has at most
+/// [`REASON_MAX`] characters, none of them a control character.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(flat)]
 pub enum Action {
@@ -82,6 +86,20 @@ pub enum Action {
     /// They are ended.
     #[n(4)]
     DropEpoch(#[n(0)] Epoch),
+    /// Boxes are opened to join a purchase to its payments, or back; carried out by `Operator::trace_begin`.
+    #[n(5)]
+    Trace(#[n(0)] Subject, #[n(1)] String),
+}
+
+impl Action {
+    fn reason_fits(&self) -> bool {
+        match self {
+            Self::RevokeEpoch(_, reason) | Self::Trace(_, reason) => {
+                reason.chars().count() <= REASON_MAX && !reason.chars().any(char::is_control)
+            }
+            _ => true,
+        }
+    }
 }
 
 impl fmt::Display for Action {
@@ -92,6 +110,7 @@ impl fmt::Display for Action {
             Self::ReleasePayouts => write!(f, "release pay-outs"),
             Self::ArchiveEpoch(epoch) => write!(f, "archive epoch {}", epoch.0),
             Self::DropEpoch(epoch) => write!(f, "drop epoch {}", epoch.0),
+            Self::Trace(subject, reason) => write!(f, "trace {subject}: {reason}"),
         }
     }
 }
@@ -99,7 +118,7 @@ impl fmt::Display for Action {
 /// What both sign.
 ///
 /// Shape: `[context, action, nonce, at, exp]`; the context is `order` of the rail `operator`, to the operator. Units:
-/// milliseconds. Errors in checking order: `order-malformed`, `order-other-operator`, `order-expired`, `no-key-holders`,
+/// milliseconds. Errors in checking order: `order-malformed`, `order-other-operator`, `order-expired`,
 /// `order-altered`, `order-not-by-holder`, `order-same-holder`, `order-needs-two`, `order-replayed`, and what the action
 /// itself is refused with. Source: ADR 0028.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
@@ -128,7 +147,7 @@ fn context(operator: PartyId) -> Context {
 /// An order and its signatures so far.
 ///
 /// Shape: `[order as bytes, [sign1, ...]]`, each over exactly these bytes; text `florinorder1` and base64url.
-#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(array)]
 pub struct SignedOrder {
     #[n(0)]
@@ -152,10 +171,21 @@ impl SignedOrder {
         Self { order: Bytes(cbor::encode(&order)), signatures: Vec::new() }
     }
 
-    /// What it orders, before anybody trusts it: for whoever is asked to sign.
+    /// What it orders, before anybody trusts it: for whoever is asked to sign. Nothing if it is no order in its one form.
     #[must_use]
     pub fn order_unverified(&self) -> Option<Order> {
-        cbor::decode_strict(&self.order.0).ok()
+        cbor::decode_strict(&self.order.0).ok().filter(|order: &Order| order.action.reason_fits())
+    }
+
+    /// Whether both orders are the same one, whoever has signed them.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.order == other.order
+    }
+
+    /// What its transition has as cause.
+    pub(crate) fn cause(&self) -> Digest {
+        digest("florin/v1/operator/order", &[&self.order.0])
     }
 
     /// How many have signed.
@@ -193,14 +223,7 @@ impl SignedOrder {
         let read = || {
             let encoded = text.trim().strip_prefix(ORDER_PREFIX)?;
             let signed: Self = cbor::decode_strict(&BASE64URL_NOPAD.decode(encoded.as_bytes()).ok()?).ok()?;
-            let order = signed.order_unverified()?;
-            let short = match &order.action {
-                Action::RevokeEpoch(_, reason) => {
-                    reason.chars().count() <= REASON_MAX && !reason.chars().any(char::is_control)
-                }
-                _ => true,
-            };
-            short.then_some(signed)
+            signed.order_unverified().map(|_| signed)
         };
         read().ok_or(ORDER_MALFORMED)
     }
@@ -212,7 +235,7 @@ impl SignedOrder {
     pub fn verify(
         &self,
         operator: PartyId,
-        holders: Result<&[KnownHolder; HOLDERS], Refusal>,
+        holders: &[KnownHolder; HOLDERS],
         now: Timestamp,
     ) -> Result<(Order, Vec<String>), Refusal> {
         let order = self.order_unverified().ok_or(ORDER_MALFORMED)?;
@@ -223,7 +246,6 @@ impl SignedOrder {
         if over || order.exp.since(order.at) > ORDER_LIFE_MAX_MS {
             return Err(ORDER_EXPIRED);
         }
-        let holders = holders?;
         let mut names = Vec::with_capacity(HOLDERS);
         for signature in &self.signatures {
             let signed = Sign1::parse(&signature.0).map_err(|_| ORDER_MALFORMED)?;
@@ -238,6 +260,22 @@ impl SignedOrder {
             names.push(holder.name.clone());
         }
         if names.len() == HOLDERS { Ok((order, names)) } else { Err(ORDER_NEEDS_TWO) }
+    }
+
+    /// Whether two have signed it, as far as that can be told later: a holder who is not named any more cannot be checked.
+    #[must_use]
+    pub fn was_signed(&self, holders: &[KnownHolder; HOLDERS]) -> bool {
+        let mut kids = Vec::with_capacity(HOLDERS);
+        for signature in &self.signatures {
+            let Ok(signed) = Sign1::parse(&signature.0) else { return false };
+            let known = holders.iter().find(|holder| holder.kid() == signed.kid());
+            let is_false = known.is_some_and(|holder| signed.verify(&holder.verify).is_err());
+            if is_false || signed.payload_unverified() != self.order.0 || kids.contains(&signed.kid()) {
+                return false;
+            }
+            kids.push(signed.kid());
+        }
+        kids.len() == HOLDERS
     }
 }
 
@@ -309,20 +347,22 @@ fn cannot(why: EpochError) -> Refusal {
 }
 
 /// The once key of an order, in both lanes.
-const fn once(nonce: [u8; 16]) -> OnceKey {
+pub(crate) const fn once(nonce: [u8; 16]) -> OnceKey {
     OnceKey { rail: RAIL_NUMBER, step: STEP_ORDER, party: PartyId::NONE, txid: nonce }
 }
 
 impl Operator {
-    /// Carries out an order of two key holders, once.
+    /// The order, and who has signed it.
+    pub(crate) fn verified(&self, signed: &SignedOrder) -> Result<(Order, Vec<String>), Refusal> {
+        signed.verify(self.id, &self.holders, self.clock.now())
+    }
+
+    /// Carries out an order of two key holders, once. Not a trace: for that both must open boxes as well.
     ///
     /// # Errors
-    /// `Refused`, in the order of [`Order`]; `Epochs`, `Act`: then the same order can be given again.
+    /// `Refused`, in the order of [`Order`], a trace with `order-other-command`; `Epochs`, `Act`: then the same order can be given again.
     pub async fn execute(&self, signed: &SignedOrder) -> Result<ExecutedReport, ControlError> {
-        let holders = two_holders(&self.config.key_holder);
-        let holders = holders.as_ref().map_err(|e| NO_KEY_HOLDERS.with_detail(e.to_string()));
-        let (order, names) =
-            signed.verify(self.id, holders, self.clock.now()).map_err(ControlError::Refused)?;
+        let (order, names) = self.verified(signed).map_err(ControlError::Refused)?;
         let key = once(order.nonce.0);
         let needs = Needs { once: vec![key], ..Needs::default() };
         let taken = self.lanes.identity.books.load(&needs).map_err(ActError::Store)?;
@@ -350,6 +390,10 @@ impl Operator {
             Action::ArchiveEpoch(epoch) => self.archive_epoch(*epoch, Some(key)).await?,
             Action::DropEpoch(epoch) => self.drop_epoch(*epoch, Some(key)).await?,
             Action::ReleasePayouts => {}
+            Action::Trace(..) => {
+                let how = "a trace is carried out by `florin operator trace --order FILE`";
+                return Err(ControlError::Refused(ORDER_OTHER_COMMAND.with_detail(how)));
+            }
         }
         Ok(())
     }
@@ -376,8 +420,7 @@ impl Operator {
         let mut released = 0;
         let done = self.lanes.identity.act(&needs, |facts, moment| {
             released = 0usize;
-            let cause = digest("florin/v1/operator/order", &[&signed.order.0]);
-            let mut t = Transition::new(cause, Seq(0));
+            let mut t = Transition::new(signed.cause(), Seq(0));
             t.once.push(key);
             for (party, amount) in &owed {
                 let id = OrderId::new(random(moment.entropy));

@@ -27,7 +27,7 @@ use crate::admin::AdminToken;
 use crate::bank::BankDesk;
 use crate::config::{OperatorConfig, SettingError};
 use crate::hand_over::{self, HandOverDesk};
-use crate::key_holder::{KeyHolderError, escrow, two_holders};
+use crate::key_holder::{HOLDERS, KeyHolderError, KnownHolder, escrow, two_holders};
 use crate::keys::{KeysError, OperatorVaults, VaultPlaces, registers};
 use crate::lanes::{BOOKS, BankCourier, BooksCourier, Crossing, IDENTITY, LaneCourier, Lanes, lane, spec};
 use crate::module::ModuleFault;
@@ -102,6 +102,8 @@ pub struct Operator {
     pub issuer: Arc<Issuer>,
     /// ID_I.
     pub id: PartyId,
+    /// Who together orders what nobody does alone, as the settings named them at the start.
+    pub(crate) holders: [KnownHolder; HOLDERS],
     /// A pay-out of more waits for both key holders.
     pub release_above: Option<Amount>,
     /// How long epochs last.
@@ -200,7 +202,8 @@ impl Operator {
         let module = config.module.open(&places.state, vaults.tag_key()?)?;
         let issuer = vaults.issuer(Arc::clone(&keys), registers, &config, module)?;
         let issuer = issuer.with_purchase_max(config.purchase_max_minor);
-        let escrow = escrow(keys.id(), &two_holders(&config.key_holder)?);
+        let holders = two_holders(&config.key_holder)?;
+        let escrow = escrow(keys.id(), &holders);
         let issuer = Arc::new(issuer.with_claim_keys(lanes.claim_keys.clone()).with_escrow(escrow));
         let now = clock.now();
         let since = since(&lanes.identity, now)?;
@@ -221,6 +224,7 @@ impl Operator {
             keys,
             issuer,
             id: list.operator,
+            holders,
             release_above,
             calendar,
             archive_key: vaults.archive_key()?,

@@ -13,15 +13,15 @@ use florin_coin::kinds::PURCHASE;
 use florin_crypto::{Envelope, cbor};
 use florin_money::Amount;
 use florin_parties::registration::Identity;
-use florin_rail::common::OUTCOME_OPEN;
 use florin_rail::{Blame, Class, Refusal};
 use florin_shell::house::ActError;
 use florin_store::StoreError;
 use serde::{Deserialize, Serialize};
 
-use crate::key_holder::{KeyHolder, KeyHolderError, KnownHolder, escrow, two_holders};
+use crate::control::{Action, ORDER_OTHER_COMMAND, ORDER_REPLAYED, SignedOrder};
+use crate::key_holder::{KeyHolder, KnownHolder, escrow};
 use crate::operator::Operator;
-use crate::trace_log::{self, LogEntry, Subject, TraceOrder};
+use crate::trace_log::{self, LogEntry, NO_REASON, Subject};
 use crate::trail::{Trail, backward, forward};
 
 /// Nothing of that kind is in the books.
@@ -43,9 +43,6 @@ pub enum TraceError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The settings' key holders.
-    #[error(transparent)]
-    KeyHolder(#[from] KeyHolderError),
     /// The walk through the journal did not come to its end.
     #[error("the trace was interrupted")]
     Interrupted,
@@ -55,13 +52,6 @@ impl From<Refusal> for TraceError {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
     }
-}
-
-/// What is asked: the order, signed by both holders, in base64url.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct TraceRequest {
-    /// COSE_Sign1 by each.
-    pub orders: Vec<String>,
 }
 
 /// A box that the holders may open now.
@@ -172,20 +162,26 @@ impl Operator {
     /// Takes an order of both holders: logs it, then hands out the boxes it needs.
     ///
     /// # Errors
-    /// In order: those of [`TraceOrder::read`], `trace-not-found`, `trace-too-wide`; nothing is logged then.
-    pub async fn trace_begin(&self, request: &TraceRequest) -> Result<Begun, TraceError> {
-        let holders = two_holders(&self.config.key_holder)?;
-        let decoded = request.orders.iter().map(|o| BASE64URL_NOPAD.decode(o.as_bytes()));
-        let signed: Vec<Vec<u8>> = decoded.collect::<Result<_, _>>().map_err(|_| trace_log::TWO_HOLDERS)?;
-        let now = self.clock.now();
-        let (order, names) = TraceOrder::read(&signed, &holders, self.id, now)?;
-        let looked = self.look_for(order.subject.clone()).await?;
+    /// In order: those of [`crate::control::Order`] without `order-replayed`, `order-other-command` (it orders something
+    /// else), `trace-without-reason`, `trace-not-found`, `trace-too-wide`; `order-replayed`: another order had its nonce.
+    /// Nothing is logged then.
+    pub async fn trace_begin(&self, signed: &SignedOrder) -> Result<Begun, TraceError> {
+        let (order, names) = self.verified(signed)?;
+        let Action::Trace(subject, reason) = &order.action else {
+            let how = "this order is carried out by `florin operator execute FILE`";
+            return Err(ORDER_OTHER_COMMAND.with_detail(how).into());
+        };
+        if reason.trim().is_empty() {
+            return Err(NO_REASON.into());
+        }
+        let looked = self.look_for(subject.clone()).await?;
         if looked.boxes.len() > BOXES_MAX {
             return Err(TOO_WIDE.into());
         }
         let count = u64::try_from(looked.boxes.len()).unwrap_or(u64::MAX);
-        let entry = trace_log::write(&self.lanes.identity, &order, &names, &signed, count).await?;
-        let entry = entry.ok_or(TraceError::Refused(OUTCOME_OPEN))?;
+        let about = (subject, reason.as_str());
+        let entry = trace_log::write(&self.lanes.identity, signed, &order, about, &names, count).await?;
+        let entry = entry.ok_or(ORDER_REPLAYED)?;
         // The same order sent again opens nothing new.
         if entry.boxes < count {
             return Err(TOO_WIDE.into());

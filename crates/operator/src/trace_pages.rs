@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -11,9 +12,9 @@ use axum::{Json, Router};
 use florin_http::Problem;
 use serde::{Deserialize, Serialize};
 
-use crate::key_holder::two_holders;
+use crate::control::{ORDER_MALFORMED, SignedOrder};
 use crate::operator::Operator;
-use crate::trace::{FollowRequest, TraceError, TraceReport, TraceRequest};
+use crate::trace::{FollowRequest, TraceError, TraceReport};
 use crate::trace_log;
 
 /// The log, for people.
@@ -99,10 +100,9 @@ impl Operator {
     /// # Errors
     /// Those of the store and of the settings.
     pub fn trace_log(&self) -> Result<LogReport, TraceError> {
-        let holders = two_holders(&self.config.key_holder)?;
         let (entries, head) =
             (trace_log::entries(&self.lanes.identity)?, trace_log::head(&self.lanes.identity)?);
-        let findings = trace_log::verify(&entries, &head, &holders);
+        let findings = trace_log::verify(&entries, &head, &self.holders);
         let public = head.public();
         let line = |entry: &trace_log::LogEntry| LogLine {
             n: entry.n,
@@ -128,8 +128,12 @@ pub fn routes() -> Router<Arc<Operator>> {
     Router::new().route("/admin/trace", get(log).post(begin)).route("/admin/trace/follow", post(follow))
 }
 
-async fn begin(State(operator): State<Arc<Operator>>, Json(request): Json<TraceRequest>) -> Response {
-    answer(operator.trace_begin(&request).await)
+async fn begin(State(operator): State<Arc<Operator>>, body: Bytes) -> Response {
+    let text = std::str::from_utf8(&body).ok();
+    match text.ok_or(ORDER_MALFORMED).and_then(SignedOrder::from_text) {
+        Ok(order) => answer(operator.trace_begin(&order).await),
+        Err(refusal) => Problem::from(refusal).into_response(),
+    }
 }
 
 async fn follow(State(operator): State<Arc<Operator>>, Json(request): Json<FollowRequest>) -> Response {

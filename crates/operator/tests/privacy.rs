@@ -17,16 +17,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
-use florin_books::{Effect, PartyId, Record, Timestamp, Transition, TxId, seed_digest};
+use florin_books::{Effect, PartyId, Record, Transition, TxId, seed_digest};
 use florin_coin::PayId;
 use florin_coin::issuer::{HandOverDue, Purchase};
 use florin_coin::kinds::{self, HAND_OVER, PAY_OUT, SEALED_CLAIM, STEP_HAND_OVER};
 use florin_crypto::{ByteArray, KemSecretKey, RestKey, Secret, cbor, digest, random};
 use florin_money::CoinList;
 use florin_operator::claim_keys::CLAIM_KEYS_FILE;
+use florin_operator::control::{Action, SignedOrder};
 use florin_operator::lanes::{self, BOOKS, IDENTITY};
-use florin_operator::trace::{Begun, FollowRequest, TraceReport, TraceRequest, open_boxes};
-use florin_operator::trace_log::{Subject, TraceOrder};
+use florin_operator::trace::{Begun, FollowRequest, TraceReport, open_boxes};
+use florin_operator::trace_log::Subject;
 use florin_operator::{KeyHolder, Operator, OperatorVaults, VaultPlaces, two_holders};
 use florin_parties::kinds::{COPY_PARTICIPANT, STEP_COPY};
 use florin_parties::registration::Identity;
@@ -343,10 +344,11 @@ fn assert_files_and_log(dir: &Path, log: &Log, truth: &Truth) {
     assert!(found_in(&forms, &log).is_empty(), "the log names a purchase, a claim, a coin or a payment");
 }
 
-fn order_of(operator: &Operator, files: &[&KeyHolder], subject: Subject, reason: &str) -> TraceRequest {
-    let exp = Timestamp(operator.clock.now().0 + 60_000);
-    let order = TraceOrder::new(operator.published().list.operator, subject, reason, town::txid(), exp);
-    TraceRequest { orders: files.iter().map(|file| BASE64URL_NOPAD.encode(&order.sign(file))).collect() }
+fn order_of(operator: &Operator, files: &[&KeyHolder], subject: Subject, reason: &str) -> SignedOrder {
+    let (action, now) = (Action::Trace(subject, reason.to_owned()), operator.clock.now());
+    let mut order = SignedOrder::new(operator.id, action, now, 60_000, &mut OsEntropy);
+    files.iter().for_each(|file| order.sign(file).unwrap());
+    order
 }
 
 async fn trace(operator: &Operator, files: &[KeyHolder; 2], subject: Subject) -> (Begun, TraceReport) {

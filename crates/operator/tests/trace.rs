@@ -12,14 +12,14 @@ mod town;
 
 use std::sync::atomic::Ordering;
 
-use data_encoding::BASE64URL_NOPAD;
-use florin_books::{Needs, PartyId, Timestamp};
+use florin_books::{Needs, PartyId};
 use florin_coin::PayId;
 use florin_coin::issuer::Purchase;
-use florin_crypto::ByteArray;
+use florin_crypto::{ByteArray, Bytes, Entropy, cbor};
 use florin_operator::claim_keys::CLAIM_KEYS_FILE;
-use florin_operator::trace::{Begun, FollowRequest, TraceError, TraceReport, TraceRequest, open_boxes};
-use florin_operator::trace_log::{self, Subject, TraceOrder};
+use florin_operator::control::{Action, ControlError, REASON_MAX, SignedOrder};
+use florin_operator::trace::{Begun, FollowRequest, TraceError, TraceReport, open_boxes};
+use florin_operator::trace_log::{self, Subject};
 use florin_operator::{KeyHolder, Operator, OperatorError, two_holders};
 use florin_parties::Roles;
 use florin_shell::entropy::OsEntropy;
@@ -28,18 +28,38 @@ use town::{Bought, Teller, Town, holders, make, open, split};
 
 const REASON: &str = "order 12/26 of the court";
 
-fn order(operator: &Operator, subject: &Subject, reason: &str, ahead_ms: i64) -> TraceOrder {
-    let exp = Timestamp(operator.clock.now().0.saturating_add_signed(ahead_ms));
-    TraceOrder::new(operator.published().list.operator, subject.clone(), reason, town::txid(), exp)
+const MINUTE: u64 = 60_000;
+
+/// Gives every order one nonce.
+struct Fixed(u8);
+
+impl Entropy for Fixed {
+    fn fill(&mut self, out: &mut [u8]) {
+        out.fill(self.0);
+    }
 }
 
-fn signed(orders: &[(&TraceOrder, &KeyHolder)]) -> TraceRequest {
-    let sign = |(order, holder): &(&TraceOrder, &KeyHolder)| BASE64URL_NOPAD.encode(&order.sign(holder));
-    TraceRequest { orders: orders.iter().map(sign).collect() }
+fn order(operator: &Operator, subject: &Subject, reason: &str) -> SignedOrder {
+    let (action, now) = (Action::Trace(subject.clone(), reason.to_owned()), operator.clock.now());
+    SignedOrder::new(operator.id, action, now, MINUTE, &mut OsEntropy)
 }
 
-async fn slug(operator: &Operator, request: &TraceRequest) -> &'static str {
-    match operator.trace_begin(request).await {
+fn signed(order: &SignedOrder, by: &[&KeyHolder]) -> SignedOrder {
+    let mut order = order.clone();
+    by.iter().for_each(|holder| order.sign(holder).unwrap());
+    order
+}
+
+/// An order's own bytes with the signatures of other orders.
+fn put_together(order: &SignedOrder, signatures: &[(&SignedOrder, usize)]) -> SignedOrder {
+    type Parts = (Bytes, Vec<Bytes>);
+    let parts = |order: &SignedOrder| cbor::decode_strict::<Parts>(&cbor::encode(order)).unwrap();
+    let all: Vec<Bytes> = signatures.iter().map(|(from, n)| parts(from).1[*n].clone()).collect();
+    cbor::decode_strict(&cbor::encode(&(parts(order).0, all))).unwrap()
+}
+
+async fn slug(operator: &Operator, order: &SignedOrder) -> &'static str {
+    match operator.trace_begin(order).await {
         Err(TraceError::Refused(refusal)) => refusal.slug,
         Ok(_) => "taken",
         Err(error) => panic!("{error}"),
@@ -53,9 +73,8 @@ fn opened(operator: &Operator, files: &[KeyHolder; 2], begun: &Begun, recover: b
 }
 
 async fn trace(operator: &Operator, files: &[KeyHolder; 2], subject: Subject, recover: bool) -> TraceReport {
-    let order = order(operator, &subject, REASON, 60_000);
-    let request = signed(&[(&order, &files[0]), (&order, &files[1])]);
-    let begun = operator.trace_begin(&request).await.unwrap();
+    let order = signed(&order(operator, &subject, REASON), &[&files[0], &files[1]]);
+    let begun = operator.trace_begin(&order).await.unwrap();
     operator.trace_follow(&opened(operator, files, &begun, recover)).await.unwrap()
 }
 
@@ -75,37 +94,47 @@ async fn a_trace_needs_both_holders_and_a_reason() {
     let stranger = dir.path().join("stranger.key");
     let stranger = KeyHolder::create(&stranger, &a.name, &Passphrase::none(), &mut OsEntropy).unwrap();
     let subject = Subject::Purchase(bought.id);
-    let good = order(o, &subject, REASON, 60_000);
-    let other = order(o, &subject, REASON, 60_000);
-    for bad in [
-        signed(&[]),
-        signed(&[(&good, &a)]),
-        signed(&[(&good, &a), (&good, &a)]),
-        signed(&[(&good, &a), (&good, &stranger)]),
-        signed(&[(&good, &stranger), (&good, &b)]),
-        signed(&[(&good, &a), (&other, &b)]),
-        signed(&[(&good, &a), (&good, &b), (&good, &a)]),
-        TraceRequest { orders: vec!["AA".into(), "!".into()] },
+    let good = order(o, &subject, REASON);
+    let other = signed(&order(o, &subject, REASON), &[&a, &b]);
+    let once = signed(&good, &[&a]);
+    for (bad, why) in [
+        (good.clone(), "order-needs-two"),
+        (once.clone(), "order-needs-two"),
+        (put_together(&good, &[(&once, 0), (&once, 0)]), "order-same-holder"),
+        (signed(&good, &[&a, &stranger]), "order-not-by-holder"),
+        (signed(&good, &[&stranger, &b]), "order-not-by-holder"),
+        (signed(&good, &[&a, &b, &stranger]), "order-not-by-holder"),
+        (put_together(&good, &[(&once, 0), (&other, 1)]), "order-altered"),
     ] {
-        assert_eq!(slug(o, &bad).await, "two-key-holders");
+        assert_eq!(slug(o, &bad).await, why);
     }
-    let both = |order: &TraceOrder| signed(&[(order, &a), (order, &b)]);
-    let elsewhere = TraceOrder::new(PartyId::new([1; 16]), subject.clone(), REASON, good.nonce, good.exp);
-    assert_eq!(slug(o, &both(&elsewhere)).await, "bad-request");
-    let long = "x".repeat(501);
-    for reason in ["", "  ", &long] {
-        assert_eq!(slug(o, &both(&order(o, &subject, reason, 60_000))).await, "trace-without-reason");
+    let both = |order: &SignedOrder| signed(order, &[&a, &b]);
+    let (now, action) = (o.clock.now(), Action::Trace(subject.clone(), REASON.to_owned()));
+    let made = |operator, at| both(&SignedOrder::new(operator, action.clone(), at, MINUTE, &mut OsEntropy));
+    assert_eq!(slug(o, &made(PartyId::new([1; 16]), now)).await, "order-other-operator");
+    for at in [now.minus_ms(60 * MINUTE), now.plus_ms(60 * MINUTE)] {
+        assert_eq!(slug(o, &made(o.id, at)).await, "order-expired");
     }
-    for ahead in [-3_600_000, 48 * 3_600_000] {
-        assert_eq!(slug(o, &both(&order(o, &subject, REASON, ahead))).await, "request-expired");
+    for reason in ["", "  "] {
+        assert_eq!(slug(o, &both(&order(o, &subject, reason))).await, "trace-without-reason");
     }
+    let longest = "x".repeat(REASON_MAX);
+    assert!(SignedOrder::from_text(&order(o, &subject, &longest).to_text()).is_ok());
+    for reason in [format!("{longest}x"), "two\nlines".to_owned()] {
+        let mut bad = order(o, &subject, &reason);
+        assert_eq!(slug(o, &bad).await, "order-malformed");
+        assert_eq!(SignedOrder::from_text(&bad.to_text()).unwrap_err().slug, "order-malformed");
+        assert_eq!(bad.sign(&a).unwrap_err().slug, "order-malformed", "nobody signs it");
+    }
+    let rotate = SignedOrder::new(o.id, Action::Rotate, now, MINUTE, &mut OsEntropy);
+    assert_eq!(slug(o, &both(&rotate)).await, "order-other-command");
     let unknown = [
         Subject::Purchase(town::txid()),
         Subject::Payment(PayId::new([9; 16])),
         Subject::Coin(ByteArray([9; 16])),
     ];
     for subject in unknown {
-        assert_eq!(slug(o, &both(&order(o, &subject, REASON, 60_000))).await, "trace-not-found");
+        assert_eq!(slug(o, &both(&order(o, &subject, REASON))).await, "trace-not-found");
     }
     let log = o.trace_log().unwrap();
     assert!(log.entries.is_empty() && log.findings.is_empty() && log.boxes == 0);
@@ -113,7 +142,43 @@ async fn a_trace_needs_both_holders_and_a_reason() {
     assert!(
         matches!(o.trace_follow(&follow).await, Err(TraceError::Refused(r)) if r.slug == "trace-not-found")
     );
-    assert_eq!(slug(o, &both(&good)).await, "taken");
+    let refused = o.execute(&both(&good)).await;
+    assert!(matches!(refused, Err(ControlError::Refused(r)) if r.slug == "order-other-command"));
+    assert!(o.executed().unwrap().is_empty());
+    assert_eq!(slug(o, &both(&good)).await, "taken", "a refusal has not used it up");
+    let refused = o.execute(&both(&good)).await;
+    assert!(matches!(refused, Err(ControlError::Refused(r)) if r.slug == "order-replayed"));
+    town.end().await;
+}
+
+/// An order that has the number of another one, which the log or the executed orders have, opens nothing: it would not
+/// stand in the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_orders_with_one_nonce_are_one_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::start(dir.path(), 1, 10).await;
+    let (one, other) = (with_a_purchase(&town, true).await, with_a_purchase(&town, true).await);
+    let [a, b] = holders(&town.places);
+    let o = &town.operator;
+    let now = o.clock.now();
+    let numbered = |action: Action, n: u8| {
+        signed(&SignedOrder::new(o.id, action, now, MINUTE, &mut Fixed(n)), &[&a, &b])
+    };
+    let trace = |of: &Bought, n| numbered(Action::Trace(Subject::Purchase(of.id), REASON.into()), n);
+    let first = trace(&one, 7);
+    let begun = o.trace_begin(&first).await.unwrap();
+    assert_eq!(slug(o, &trace(&other, 7)).await, "order-replayed");
+    let refused = o.execute(&numbered(Action::Rotate, 7)).await;
+    assert!(matches!(refused, Err(ControlError::Refused(r)) if r.slug == "order-replayed"));
+    let turned = put_together(&first, &[(&first, 1), (&first, 0)]);
+    assert_eq!(o.trace_begin(&turned).await.unwrap(), begun, "the same order, signed in another order");
+    o.execute(&numbered(Action::Rotate, 8)).await.unwrap();
+    assert_eq!(slug(o, &trace(&other, 8)).await, "order-replayed");
+    let (x, y) = (trace(&other, 9), trace(&other, 9));
+    let (x, y) = tokio::join!(o.trace_begin(&x), o.trace_begin(&y));
+    assert_eq!(x.unwrap(), y.unwrap(), "twice at once is once");
+    let log = o.trace_log().unwrap();
+    assert_eq!((log.entries.len(), log.boxes, log.findings.len()), (2, 2, 0));
     town.end().await;
 }
 
@@ -126,8 +191,8 @@ async fn the_log_is_chained_and_its_number_is_public() {
     let files = holders(&town.places);
     let o = &town.operator;
     assert_eq!(town.description().await["openings"]["boxes"], 0);
-    let order = order(o, &Subject::Purchase(anonymous.id), REASON, 60_000);
-    let request = signed(&[(&order, &files[0]), (&order, &files[1])]);
+    let order = order(o, &Subject::Purchase(anonymous.id), REASON);
+    let request = signed(&order, &[&files[0], &files[1]]);
     let begun = o.trace_begin(&request).await.unwrap();
     assert_eq!(town.description().await["openings"]["boxes"], 1, "counted before anything is opened");
     assert_eq!(o.trace_begin(&request).await.unwrap(), begun, "the same order again is no other");
@@ -158,12 +223,22 @@ async fn the_log_is_chained_and_its_number_is_public() {
         |all| drop(all.pop()),
         |all| all[0].reason = "none".into(),
         |all| all[1].boxes = 0,
-        |all| all[1].orders.truncate(1),
+        |all| all[1].order = all[0].order.clone(),
     ];
     for bend in bends {
         let mut bent = entries.clone();
         bend(&mut bent);
         assert!(!trace_log::verify(&bent, &head, &known).is_empty());
+    }
+    // Who could write the whole chain anew still has no signatures.
+    let mut forged = entries.clone();
+    forged[1].order = order.clone();
+    forged[1].subject = Subject::Purchase(anonymous.id);
+    for by in [vec![], vec![0], vec![0, 0]] {
+        let from: Vec<_> = by.iter().map(|n| (&request, *n)).collect();
+        forged[1].order = put_together(&order, &from);
+        let end = trace_log::LogHead { digest: forged[1].digest(), ..head };
+        assert_eq!(trace_log::verify(&forged, &end, &known), ["entry 2 is not what its holders have signed"]);
     }
     town.end().await;
 }
