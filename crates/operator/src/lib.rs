@@ -24,6 +24,7 @@ pub mod reading;
 pub mod reconcile;
 mod registrations;
 pub mod routes;
+mod tag_keys;
 pub mod trace;
 pub mod trace_log;
 pub mod trace_pages;
