@@ -229,12 +229,7 @@ impl KeyFileSealer {
     /// Another one of the same.
     #[must_use]
     pub fn duplicate(&self) -> Self {
-        Self {
-            params: self.params,
-            has_second: self.has_second,
-            salt: self.salt,
-            key: self.key.duplicate(),
-        }
+        Self { params: self.params, has_second: self.has_second, salt: self.salt, key: self.key.duplicate() }
     }
 
     fn open_ct(&self, head: &Head, ct: &Bytes) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {

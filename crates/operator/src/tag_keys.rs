@@ -70,10 +70,7 @@ impl CoinModule for VaultModule {
 
     fn verify(&self, epoch: Epoch, bytes: &[u8], tag: &[u8; 32]) -> Result<bool, ModuleError> {
         let own = self.own(epoch);
-        own.map_or_else(
-            || self.master.verify(epoch, bytes, tag),
-            |key| Ok(key.verify(TAG, &[bytes], tag)),
-        )
+        own.map_or_else(|| self.master.verify(epoch, bytes, tag), |key| Ok(key.verify(TAG, &[bytes], tag)))
     }
 
     fn prepare(&self, epoch: Epoch) -> Result<(), ModuleError> {
@@ -92,5 +89,40 @@ impl CoinModule for VaultModule {
         self.change(|vault| vault.remove(&secret_name(epoch), &mut OsEntropy))?;
         self.own.write().unwrap_or_else(PoisonError::into_inner).remove(&epoch);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use florin_shell::Passphrase;
+
+    use super::*;
+
+    #[test]
+    fn an_epoch_without_a_key_of_its_own_has_the_masters_as_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let none = Passphrase::none();
+        let vault = Vault::create(dir.path(), None, &none, &[MASTER, "coin-tag-x"], &mut OsEntropy).unwrap();
+        let before = SoftwareModule::new(vault.secret(MASTER).unwrap());
+        let module = VaultModule::open(vault).unwrap();
+        let (old, new) = (Epoch(3), Epoch(4));
+        module.prepare(new).unwrap();
+        let tag = before.tag(old, b"coin").unwrap();
+        assert_eq!(module.tag(old, b"coin"), Ok(tag));
+        assert_eq!((module.verify(old, b"coin", &tag), module.proof_of(old)), (Ok(true), Ok(None)));
+        let by_master = before.tag(new, b"coin").unwrap();
+        assert_eq!(module.verify(new, b"coin", &by_master), Ok(false), "the master says nothing of it");
+        module.forget(old).unwrap();
+        assert_eq!(module.tag(old, b"coin"), Ok(tag), "there was none to forget");
+        // What is stored is what is read.
+        let own = module.tag(new, b"coin").unwrap();
+        let again = VaultModule::open(Vault::open(dir.path(), None, &none).unwrap()).unwrap();
+        assert_eq!(again.tag(new, b"coin"), Ok(own));
+        again.forget(new).unwrap();
+        again.forget(new).unwrap();
+        assert_eq!(again.proof_of(new), Ok(None));
+        let names = Vault::open(dir.path(), None, &none).unwrap().names().map(epoch_of).collect::<Vec<_>>();
+        assert_eq!(names, [None, None]);
     }
 }

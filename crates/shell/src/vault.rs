@@ -302,11 +302,7 @@ impl Vault {
         Ok(())
     }
 
-    fn content(
-        &self,
-        plain: &[u8],
-        needs: VaultNeeds,
-    ) -> Result<BTreeMap<String, Secret<32>>, VaultError> {
+    fn content(&self, plain: &[u8], needs: VaultNeeds) -> Result<BTreeMap<String, Secret<32>>, VaultError> {
         let content = decode_content(plain, needs).filter(|_| needs == self.needs);
         content.ok_or_else(|| VaultError::WrongPassphraseOrDamaged { path: self.path.clone() })
     }
