@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use florin_books::Epoch;
 use florin_coin::issuer::{CoinModule, ModuleError};
-use florin_crypto::Secret;
 use florin_operator::module::{ModuleFault, ModuleMode, ModuleSettings};
+use florin_operator::tag_keys::VaultModule;
 use serde::Serialize;
 
 use crate::error::BenchError;
@@ -57,7 +57,7 @@ impl fmt::Display for ModuleReport {
 pub fn module(settings: &ModuleSettings, window: Duration) -> Result<ModuleReport, BenchError> {
     let scratch = Scratch::new(None)?;
     settings.create(scratch.path())?;
-    let module = settings.open(scratch.path(), Secret::new([1; 32]))?;
+    let module = settings.open(scratch.path(), VaultModule::alone(scratch.path())?)?;
     let mut lines = Vec::new();
     for threads in [1, 2] {
         // Finds or makes the epoch's key, outside the time that counts.

@@ -35,6 +35,11 @@ impl RestKey {
         Self(Aes256GcmSiv::new(key.expose().into()))
     }
 
+    /// The same key once more.
+    pub(crate) fn duplicate(&self) -> Self {
+        Self(self.0.clone())
+    }
+
     /// The nonce of a counter: four zero bytes and the counter, big-endian.
     pub fn counter_nonce(counter: u64) -> [u8; 12] {
         let mut nonce = [0; 12];

@@ -171,6 +171,84 @@ fn version_of(bytes: &[u8]) -> Option<u64> {
     d.u64().ok()
 }
 
+/// What seals a key file again without its passphrase: its costs and salt, and the key that was made of them. Wiped on drop.
+pub struct KeyFileSealer {
+    params: KeyFileParams,
+    has_second: bool,
+    salt: ByteArray<16>,
+    key: RestKey,
+}
+
+impl KeyFileSealer {
+    /// One for a new file. Errors: `Params`.
+    pub fn new(
+        passphrase: &[u8],
+        second: Option<&Secret<32>>,
+        params: KeyFileParams,
+        rng: &mut dyn Entropy,
+    ) -> Result<Self, KeyFileError> {
+        let (salt, nonce) = (ByteArray(random(rng)), ByteArray([0; 12]));
+        let head = Head { params, has_second: second.is_some(), salt, nonce };
+        let key = head.key(passphrase, second)?;
+        Ok(Self { params, has_second: head.has_second, salt: head.salt, key })
+    }
+
+    /// Opens a key file and keeps what seals it again. Errors, in order: those of [`KeyFileError`].
+    pub fn open(
+        bytes: &[u8],
+        passphrase: &[u8],
+        second: Option<&Secret<32>>,
+    ) -> Result<(Self, Zeroizing<Vec<u8>>), KeyFileError> {
+        let File { head, ct } = read_file(bytes)?;
+        match (head.has_second, second) {
+            (true, None) => return Err(KeyFileError::SecondFactorMissing),
+            (false, Some(_)) => return Err(KeyFileError::SecondFactorUnexpected),
+            (true, Some(_)) | (false, None) => {}
+        }
+        let key = head.key(passphrase, second)?;
+        let sealer = Self { params: head.params, has_second: head.has_second, salt: head.salt, key };
+        let content = sealer.open_ct(&head, &ct)?;
+        Ok((sealer, content))
+    }
+
+    /// Opens a file that this has sealed, or was opened from. Errors: those of [`KeyFileError`]; another passphrase or
+    /// factor, or a file that was made anew, is `WrongPassphraseOrDamaged`.
+    pub fn open_again(&self, bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+        let File { head, ct } = read_file(bytes)?;
+        self.open_ct(&head, &ct)
+    }
+
+    /// Seals other content, under a fresh nonce.
+    pub fn seal(&self, content: &[u8], rng: &mut dyn Entropy) -> Vec<u8> {
+        let nonce = ByteArray(random(rng));
+        let head = Head { params: self.params, has_second: self.has_second, salt: self.salt, nonce };
+        let ct = self.key.seal(&head.nonce.0, &head.aad(), content);
+        encode(&File { head, ct: Bytes(ct) })
+    }
+
+    /// Another one of the same.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self { params: self.params, has_second: self.has_second, salt: self.salt, key: self.key.duplicate() }
+    }
+
+    fn open_ct(&self, head: &Head, ct: &Bytes) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+        // The head is additional data: one of another file does not open with this key.
+        self.key.open(&head.nonce.0, &head.aad(), &ct.0).map_err(|_| KeyFileError::WrongPassphraseOrDamaged)
+    }
+}
+
+fn read_file(bytes: &[u8]) -> Result<File, KeyFileError> {
+    match version_of(bytes) {
+        Some(VERSION) => {}
+        Some(version) => return Err(KeyFileError::Version { version }),
+        None => return Err(KeyFileError::NotAKeyFile),
+    }
+    let file: File = decode_strict(bytes).map_err(|_| KeyFileError::NotAKeyFile)?;
+    file.head.params.checked()?;
+    Ok(file)
+}
+
 /// Seals `content` under a passphrase and, if given, a second factor. Errors: `Params`.
 pub fn seal_key_file(
     passphrase: &[u8],
@@ -179,11 +257,7 @@ pub fn seal_key_file(
     params: KeyFileParams,
     rng: &mut dyn Entropy,
 ) -> Result<Vec<u8>, KeyFileError> {
-    let salt = ByteArray(random(rng));
-    let nonce = ByteArray(random(rng));
-    let head = Head { params, has_second: second.is_some(), salt, nonce };
-    let ct = head.key(passphrase, second)?.seal(&head.nonce.0, &head.aad(), content);
-    Ok(encode(&File { head, ct: Bytes(ct) }))
+    Ok(KeyFileSealer::new(passphrase, second, params, rng)?.seal(content, rng))
 }
 
 /// Opens a key file. Errors, in order: those of [`KeyFileError`].
@@ -192,18 +266,5 @@ pub fn open_key_file(
     passphrase: &[u8],
     second: Option<&Secret<32>>,
 ) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
-    match version_of(bytes) {
-        Some(VERSION) => {}
-        Some(version) => return Err(KeyFileError::Version { version }),
-        None => return Err(KeyFileError::NotAKeyFile),
-    }
-    let File { head, ct } = decode_strict(bytes).map_err(|_| KeyFileError::NotAKeyFile)?;
-    head.params.checked()?;
-    match (head.has_second, second) {
-        (true, None) => return Err(KeyFileError::SecondFactorMissing),
-        (false, Some(_)) => return Err(KeyFileError::SecondFactorUnexpected),
-        (true, Some(_)) | (false, None) => {}
-    }
-    let key = head.key(passphrase, second)?;
-    key.open(&head.nonce.0, &head.aad(), &ct.0).map_err(|_| KeyFileError::WrongPassphraseOrDamaged)
+    KeyFileSealer::open(bytes, passphrase, second).map(|(_, content)| content)
 }

@@ -27,7 +27,7 @@ pub use derive::derive;
 pub use digest::{Digest, FileDigest, digest};
 pub use entropy::{Entropy, SeededEntropy, random};
 pub use kem::{Envelope, Exporter, KemError, KemPublicKey, KemSecretKey, open, open_auth, seal, seal_auth};
-pub use keyfile::{KeyFileError, KeyFileParams, open_key_file, seal_key_file};
+pub use keyfile::{KeyFileError, KeyFileParams, KeyFileSealer, open_key_file, seal_key_file};
 pub use mac::MacKey;
 pub use pad::{PAD_UNIT, padded_len};
 pub use secret::Secret;

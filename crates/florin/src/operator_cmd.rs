@@ -29,11 +29,11 @@ use serde::de::DeserializeOwned;
 use crate::common::{StateArgs, await_listener, client};
 use crate::failure::Failure;
 use crate::module_args::ModuleArgs;
+use crate::operator_backup_cmd::{BackupArgs, RestoreArgs, run_backup, run_restore};
 use crate::operator_books_cmd::{self, AuditArgs, BooksArgs, CirculationArgs, JournalArgs, PayoutsCommand};
 use crate::operator_coin_cmd::{self, CoinArgs};
 use crate::operator_control_cmd::ControlCommand;
 use crate::operator_trace_cmd::{KeyHolderArgs, TraceArgs, key_holder, trace};
-use crate::operator_backup_cmd::{BackupArgs, RestoreArgs, run_backup, run_restore};
 use crate::output::Output;
 
 pub(crate) const ROLE: &str = "operator";

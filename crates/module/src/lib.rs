@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use cryptoki::object::ObjectHandle;
 use florin_books::Epoch;
-use florin_coin::issuer::{CoinModule, ModuleError, TAG, epoch_info};
+use florin_coin::issuer::{CoinModule, ModuleError, TAG, epoch_info, proof_bytes};
 use florin_crypto::{MacKey, Secret, cbor};
 
 use crate::sessions::Sessions;
@@ -174,5 +174,31 @@ impl CoinModule for Pkcs11Module {
             }
             Mode::DerivedDaily => Ok(self.derived(epoch)?.verify(TAG, &[bytes], tag)),
         }
+    }
+
+    /// In the token, where no key can be seen, one that is there already is as good as a new one. A derived key needs
+    /// nothing, and is not independent of the others: it comes from the master in the token.
+    fn prepare(&self, epoch: Epoch) -> Result<(), ModuleError> {
+        match self.mode {
+            Mode::InToken => self.handle(epoch, true).map(|_| ()),
+            Mode::DerivedDaily => Ok(()),
+        }
+    }
+
+    fn proof_of(&self, epoch: Epoch) -> Result<Option<[u8; 32]>, ModuleError> {
+        if self.mode == Mode::DerivedDaily {
+            return Ok(None);
+        }
+        let Some(key) = self.handle(epoch, false)? else { return Ok(None) };
+        self.sessions.hmac(key, &cbor::labelled(TAG, &[&proof_bytes(epoch)])).map(Some)
+    }
+
+    fn forget(&self, epoch: Epoch) -> Result<(), ModuleError> {
+        if self.mode == Mode::DerivedDaily {
+            return Ok(());
+        }
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        self.handles.write().unwrap_or_else(PoisonError::into_inner).remove(&epoch);
+        self.sessions.destroy(EPOCH_KEY, epoch.0.to_be_bytes())
     }
 }

@@ -88,16 +88,20 @@ impl Sessions {
 
     /// The key with a label and an id; two of them are as bad as none.
     pub fn find(&self, label: &str, id: [u8; 2]) -> Result<Option<ObjectHandle>, ModuleError> {
-        let wanted = [
-            Attribute::Class(ObjectClass::SECRET_KEY),
-            Attribute::Label(label.as_bytes().to_vec()),
-            Attribute::Id(id.to_vec()),
-        ];
+        let wanted = named(label, id);
         match self.with(|session| session.find_objects(&wanted))?.as_slice() {
             [] => Ok(None),
             [key] => Ok(Some(*key)),
             _ => Err(ModuleError::NoKey(Epoch(u16::from_be_bytes(id)))),
         }
+    }
+
+    /// Ends every key with a label and an id, if there are any.
+    pub fn destroy(&self, label: &str, id: [u8; 2]) -> Result<(), ModuleError> {
+        let wanted = named(label, id);
+        self.with(|session| {
+            session.find_objects(&wanted)?.into_iter().try_for_each(|key| session.destroy_object(key))
+        })
     }
 
     /// Makes a key in the token that never leaves it.
@@ -118,6 +122,14 @@ impl Sessions {
         ];
         self.with(|session| session.generate_key(&Mechanism::GenericSecretKeyGen, &template))
     }
+}
+
+fn named(label: &str, id: [u8; 2]) -> [Attribute; 3] {
+    [
+        Attribute::Class(ObjectClass::SECRET_KEY),
+        Attribute::Label(label.as_bytes().to_vec()),
+        Attribute::Id(id.to_vec()),
+    ]
 }
 
 /// What the token says goes to nobody but the log of its library.

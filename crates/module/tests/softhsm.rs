@@ -79,6 +79,7 @@ fn with_a_token() {
     let derived = tags(&library, Mode::DerivedDaily);
     assert_ne!(in_token, derived, "two keys, two tags");
     from_many_threads(&library);
+    a_key_is_made_and_ended(&library);
     keys_stay(&library);
 }
 
@@ -125,6 +126,48 @@ fn from_many_threads(library: &Path) {
     });
     assert!(tags.iter().all(|tag| *tag == tags[0]));
     assert!(module.verify(Epoch(20), b"coin", &tags[0]).unwrap());
+}
+
+/// How many keys of the token have an epoch's id.
+fn objects(library: &Path, epoch: Epoch) -> usize {
+    let pkcs11 = Pkcs11::new(library).unwrap();
+    let slots = pkcs11.get_slots_with_token().unwrap();
+    let ours =
+        |s: &cryptoki::slot::Slot| pkcs11.get_token_info(*s).unwrap().label().trim_end() == "florin-test";
+    let session = pkcs11.open_ro_session(slots.into_iter().find(ours).unwrap()).unwrap();
+    let _ = session.login(UserType::User, Some(&AuthPin::new(PIN.into())));
+    session.find_objects(&[Attribute::Id(epoch.0.to_be_bytes().to_vec())]).unwrap().len()
+}
+
+/// Before an epoch begins its key is made, once; when it was dropped the key is gone, and one of the same name is another.
+fn a_key_is_made_and_ended(library: &Path) {
+    let module = Pkcs11Module::open(&settings(library, Mode::InToken), false).unwrap();
+    let (epoch, other) = (Epoch(30), Epoch(20));
+    assert_eq!((module.proof_of(epoch).unwrap(), objects(library, epoch)), (None, 0));
+    module.prepare(epoch).unwrap();
+    let proof = module.proof_of(epoch).unwrap().unwrap();
+    module.prepare(epoch).unwrap();
+    assert_eq!(objects(library, epoch), 1, "twice asked, one key");
+    let tag = module.tag(epoch, b"coin").unwrap();
+    drop(module);
+    let module = Pkcs11Module::open(&settings(library, Mode::InToken), false).unwrap();
+    assert_eq!(module.proof_of(epoch).unwrap(), Some(proof), "after a restart");
+    assert_ne!(module.proof_of(other).unwrap(), Some(proof));
+    module.forget(epoch).unwrap();
+    module.forget(epoch).unwrap();
+    assert_eq!((module.proof_of(epoch).unwrap(), objects(library, epoch)), (None, 0), "destroyed");
+    assert!(!module.verify(epoch, b"coin", &tag).unwrap());
+    assert_eq!(objects(library, other), 1, "no other");
+    module.prepare(epoch).unwrap();
+    assert_ne!(module.tag(epoch, b"coin").unwrap(), tag, "its key cannot be made again");
+    // Derived keys are the master's: there is nothing to make or to end.
+    let derived = Pkcs11Module::open(&settings(library, Mode::DerivedDaily), false).unwrap();
+    let before = derived.tag(epoch, b"coin").unwrap();
+    derived.prepare(epoch).unwrap();
+    assert_eq!(derived.proof_of(epoch).unwrap(), None);
+    derived.forget(epoch).unwrap();
+    assert_eq!(derived.tag(epoch, b"coin").unwrap(), before);
+    assert_eq!(objects(library, epoch), 1, "nor does it end the other mode's");
 }
 
 /// No key of the token can be read; and the derived mode is a software module whose key the token makes.

@@ -19,8 +19,8 @@ use florin_shell::home::{HomeError, write_private};
 use serde::Deserialize;
 
 use crate::audit::audit_with_bank;
-use crate::coin_state::{CoinStateError, coin_state, parse_coin, pending};
 use crate::backup::NO_BACKUP;
+use crate::coin_state::{CoinStateError, coin_state, parse_coin, pending};
 use crate::operator::Operator;
 use crate::owed::owed;
 use crate::reconcile::brake::{ResumedLine, payouts};

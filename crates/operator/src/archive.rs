@@ -44,7 +44,7 @@ pub enum ArchiveError {
 
 /// The live coins of an epoch at a place of the journal.
 ///
-/// Shape: `[operator, entry, seq, chain, at, coins, value, live sets]`.
+/// Shape: `[operator, entry, seq, chain, at, coins, value, live sets, witnesses]`; without witnesses, its coins' tag key is kept.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(array)]
 pub struct EpochArchive {
@@ -72,6 +72,9 @@ pub struct EpochArchive {
     /// Which ones.
     #[n(7)]
     pub live: LiveSets,
+    /// What late coins are known by once their tag key is forgotten ([`florin_coin::issuer::Witnesses`]).
+    #[n(8)]
+    pub witnesses: Option<Bytes>,
 }
 
 /// The file: `["florin-epoch-archive", 1, nonce, sealed]`.
@@ -177,6 +180,7 @@ mod tests {
             coins: 0,
             value: Amount::new(0, Currency::FLO),
             live: LiveSets::default(),
+            witnesses: Some(Bytes(vec![5; 32])),
         }
     }
 

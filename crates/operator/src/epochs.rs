@@ -2,20 +2,22 @@
 //! when they are over. The table is a document of the books lane; what the issuer reads is swapped after each commit, and
 //! the key list is signed anew. Source: VarietyCash §2.4 (the tag key), §2.6; ADR 0028.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use florin_books::{
-    Account, Circulation, Epoch, Facts, Lane, LiveSets, Needs, OnceKey, RegisterId, RegisterSpec, Rejected, Seq,
-    Timestamp, Transition,
+    Account, Circulation, Epoch, Facts, Lane, LiveSets, Needs, OnceKey, RegisterId, RegisterSpec, Rejected,
+    Seq, Timestamp, Transition,
 };
+use florin_coin::issuer::ModuleError;
 use florin_coin::{Archived, Dropped, EpochError, EpochState, Epochs};
-use florin_crypto::{Digest, digest};
+use florin_crypto::{Bytes, Digest, digest};
 use florin_http::Stop;
 use florin_money::Amount;
 use florin_parties::network_id;
-use florin_rail::Moment;
+use florin_rail::{Moment, Refusal};
 use florin_shell::house::ActError;
 use florin_store::CommitError;
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,12 @@ pub enum EpochsError {
     /// The table in the books cannot be read.
     #[error("the table of epochs is damaged")]
     Damaged,
+    /// The key module: without a tag key no epoch begins, and none is archived.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
+    /// The module made no tags for the archive.
+    #[error("the live coins cannot be written down: {}", .0.detail.as_deref().unwrap_or(.0.slug))]
+    Witnesses(Refusal),
     /// The live coins did not hold still.
     #[error("the coins of the epoch did not hold still")]
     Moved,
@@ -149,7 +157,7 @@ impl Operator {
     /// # Errors
     /// [`EpochsError`]; what was done until then stands.
     pub async fn advance_epochs(&self) -> Result<(), EpochsError> {
-        let _changing = self.changing.lock().await;
+        let mut forgotten = self.changing.lock().await;
         if self.issuer.epochs().schedule(self.clock.now())?.is_some() {
             self.change_epochs(None, |epochs, now| {
                 let next = epochs.schedule(now)?;
@@ -165,6 +173,17 @@ impl Operator {
                 self.write_down(entry.number, None).await?;
             }
             self.end_epoch(entry.number, None).await?;
+        }
+        self.forget_keys(&mut forgotten)
+    }
+
+    /// Ends the keys of epochs that were dropped: their late coins are known by the archive.
+    fn forget_keys(&self, forgotten: &mut BTreeSet<Epoch>) -> Result<(), EpochsError> {
+        for entry in self.issuer.epochs().entries().iter().filter(|e| e.dropped.is_some()) {
+            if entry.key.is_some() && !forgotten.contains(&entry.number) {
+                self.issuer.module().forget(entry.number)?;
+                forgotten.insert(entry.number);
+            }
         }
         Ok(())
     }
@@ -201,8 +220,12 @@ impl Operator {
     /// # Errors
     /// [`EpochsError`].
     pub async fn drop_epoch(&self, number: Epoch, once: Option<OnceKey>) -> Result<(), EpochsError> {
-        let _changing = self.changing.lock().await;
-        self.end_epoch(number, once).await
+        let mut forgotten = self.changing.lock().await;
+        self.end_epoch(number, once).await?;
+        if let Err(error) = self.forget_keys(&mut forgotten) {
+            tracing::warn!(%error, "a tag key is forgotten later");
+        }
+        Ok(())
     }
 
     /// How all epochs stand.
@@ -236,30 +259,43 @@ impl Operator {
         Archives { state: &self.state, operator: self.id, key: &self.archive_key }
     }
 
-    /// Changes the table in the books, then what the issuer reads, then the key list.
+    /// Changes the table in the books, then what the issuer reads, then the key list. A new epoch's tag key is made first.
     async fn change_epochs(
         &self,
         once: Option<OnceKey>,
         change: impl Fn(&Epochs, Timestamp) -> Result<Epochs, EpochError>,
     ) -> Result<(), EpochsError> {
         let needs = table_needs(once);
-        let mut refused = None;
-        self.lanes
-            .books
-            .act(&needs, |facts, moment| {
-                refused = None;
-                let changed = self.table(facts).and_then(|table| Ok(change(&table, moment.now)?));
-                match changed {
-                    Ok(table) => Some(transition(&table, &needs, facts.as_of)),
-                    Err(why) => {
-                        refused = Some(why);
-                        None
+        let mut ready: BTreeMap<Epoch, Option<[u8; 32]>> = BTreeMap::new();
+        for _ in 0..TRIES_MAX {
+            let (mut refused, mut wanted) = (None, None);
+            self.lanes
+                .books
+                .act(&needs, |facts, moment| {
+                    (refused, wanted) = (None, None);
+                    let changed = self.table(facts).and_then(|table| {
+                        let next = change(&table, moment.now)?;
+                        wanted = next.begun_since(&table).find(|epoch| !ready.contains_key(epoch));
+                        let new: Vec<Epoch> = next.begun_since(&table).collect();
+                        let proof = |epoch: &Epoch| ready.get(epoch).copied().flatten();
+                        Ok(new.iter().fold(next, |next, epoch| next.with_key(*epoch, proof(epoch))))
+                    });
+                    match changed {
+                        Ok(_) if wanted.is_some() => None,
+                        Ok(table) => Some(transition(&table, &needs, facts.as_of)),
+                        Err(why) => {
+                            refused = Some(why);
+                            None
+                        }
                     }
-                }
-            })
-            .await?;
-        refused.map_or(Ok(()), Err)?;
-        self.take_up()
+                })
+                .await?;
+            refused.map_or(Ok(()), Err)?;
+            let Some(epoch) = wanted else { return self.take_up() };
+            self.issuer.module().prepare(epoch)?;
+            ready.insert(epoch, self.issuer.module().proof_of(epoch)?);
+        }
+        Err(EpochsError::Moved)
     }
 
     fn table(&self, facts: &florin_books::Facts) -> Result<Epochs, EpochsError> {
@@ -271,7 +307,7 @@ impl Operator {
     fn take_up(&self) -> Result<(), EpochsError> {
         let facts = self.lanes.books.books.load(&table_needs(None)).map_err(ActError::Store)?;
         let table = self.table(&facts)?;
-        self.issuer.set_epochs(std::sync::Arc::new(table));
+        self.issuer.set_epochs(Arc::new(table));
         self.republish()?;
         Ok(())
     }
@@ -295,6 +331,10 @@ impl Operator {
         let value = Amount::new(total, self.currency);
         // Refused before anything is written.
         table.archive(number, Archived { digest: Digest([0; 32]), coins, value, at })?;
+        let witnesses = match entry.key {
+            Some(_) => Some(self.witnesses(seen.live.clone()).await?),
+            None => None,
+        };
         let archive = EpochArchive {
             operator: self.id,
             entry,
@@ -304,10 +344,19 @@ impl Operator {
             coins,
             value,
             live: seen.live,
+            witnesses,
         };
         let digest = self.archives().write(&archive)?;
         self.change_epochs(once, |epochs, _| epochs.archive(number, Archived { digest, coins, value, at }))
             .await
+    }
+
+    /// Away from requests: there may be many, and a token takes its time for each.
+    async fn witnesses(&self, live: LiveSets) -> Result<Bytes, EpochsError> {
+        let issuer = Arc::clone(&self.issuer);
+        let made = tokio::task::spawn_blocking(move || issuer.witnesses(&live)).await;
+        let made = made.map_err(|_| EpochsError::Moved)?.map_err(EpochsError::Witnesses)?;
+        Ok(Bytes(made.to_bytes()))
     }
 
     async fn end_epoch(&self, number: Epoch, once: Option<OnceKey>) -> Result<(), EpochsError> {

@@ -1,12 +1,13 @@
-//! Paying a late holder by hand: coins of an epoch that was dropped, by their tags and the archive, once for each coin.
+//! Paying a late holder by hand: coins of an epoch that was dropped, by the archive (which knows
+//! them when their tag key is forgotten), once for each coin.
 //! Source: VarietyCash §2.6 (bearer instruments); ADR 0028.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use florin_books::{Account, Epoch, TxId};
-use florin_coin::issuer::{Honour, honour, honour_needs};
-use florin_coin::{CoinSet, EpochEntry};
+use florin_books::{Account, Epoch, TokenNumber, TxId};
+use florin_coin::issuer::{Honour, Witnesses, honour, honour_needs};
+use florin_coin::{Coin, CoinSet, EpochEntry};
 use florin_crypto::random;
 use florin_money::Amount;
 use florin_parties::bank::BankAccount;
@@ -81,7 +82,13 @@ impl Operator {
         let set = readable.ok_or_else(|| {
             refuse(COINS_UNREADABLE, "this is no text of 1 to 256 coins of this operator's currency")
         })?;
-        let examined = self.issuer.examine(&set).map_err(HonourError::Refused)?;
+        let known = self.late(&set)?;
+        let know = |coin: &Coin, number: &TokenNumber| {
+            let (archive, witnesses) = known.get(&number.epoch)?;
+            // One that was spent is refused below, whatever its tag.
+            Some(!archive.live.is_live(number) || witnesses.has(coin))
+        };
+        let examined = self.issuer.examine_late(&set, know).map_err(HonourError::Refused)?;
         let numbers = examined.map_err(|bad| {
             let why: Vec<String> = bad.iter().map(|b| format!("{}: {}", b.index, b.cause.slug())).collect();
             refuse(COINS_NOT_GENUINE, &why.join(", "))
@@ -117,6 +124,21 @@ impl Operator {
             amount: paid.amount.to_string(),
             to: to.masked(),
         })
+    }
+
+    /// The archives of the coins' epochs that know them without a tag key.
+    fn late(&self, set: &CoinSet) -> Result<BTreeMap<Epoch, (EpochArchive, Witnesses)>, HonourError> {
+        let (epochs, mut known) = (self.issuer.epochs(), BTreeMap::new());
+        let named: BTreeSet<Epoch> = set.coins.iter().map(|coin| coin.epoch).collect();
+        let dropped = |epoch: &Epoch| epochs.entry(*epoch).is_some_and(|e| e.dropped.is_some());
+        for epoch in named.into_iter().filter(dropped) {
+            let archive = self.archive_of(epoch)?.1;
+            let Some(bytes) = &archive.witnesses else { continue };
+            let path = self.archives().path(epoch);
+            let witnesses = Witnesses::read(&bytes.0).ok_or(ArchiveError::Damaged { path })?;
+            known.insert(epoch, (archive, witnesses));
+        }
+        Ok(known)
     }
 
     fn archive_of(&self, epoch: Epoch) -> Result<(Account, EpochArchive), HonourError> {

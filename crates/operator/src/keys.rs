@@ -19,10 +19,10 @@ use florin_shell::vault::{Vault, VaultError};
 
 use crate::config::OperatorConfig;
 use crate::lanes::{BOOKS, IDENTITY};
+use crate::tag_keys::{MASTER, VaultModule};
 
 const SECRETS: [&str; 8] =
     ["root", "sign", "kem", "coin-ids", "acknowledge", "cookie", "store-identity", "store-books"];
-const TAG: &str = "coin-tag";
 /// A key is good for ten years: rotation comes with the epochs' own.
 const KEY_LIFE_MS: u64 = 10 * 365 * 24 * 60 * 60 * 1000;
 
@@ -65,7 +65,7 @@ impl OperatorVaults {
     pub fn create(places: &VaultPlaces, passphrase: &Passphrase) -> Result<Self, VaultError> {
         let second = places.second.as_deref();
         let main = Vault::create(&places.state, second, passphrase, &SECRETS, &mut OsEntropy)?;
-        let module = Vault::create(&places.module(), second, passphrase, &[TAG], &mut OsEntropy)?;
+        let module = Vault::create(&places.module(), second, passphrase, &[MASTER], &mut OsEntropy)?;
         Ok(Self { main, module })
     }
 
@@ -143,12 +143,12 @@ impl OperatorVaults {
         Ok(OperatorKeys::new(self.id()?, sign, kem))
     }
 
-    /// The key of a module in software.
+    /// The module in software, with the keys of the module's vault.
     ///
     /// # Errors
     /// `NoSuchSecret`.
-    pub fn tag_key(&self) -> Result<Secret<32>, VaultError> {
-        self.module.secret(TAG)
+    pub fn software_module(&self) -> Result<VaultModule, VaultError> {
+        VaultModule::open(self.module.duplicate())
     }
 
     /// The issuer of coins.

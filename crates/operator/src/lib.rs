@@ -29,6 +29,7 @@ pub mod restore;
 pub mod retain;
 pub mod routes;
 pub mod standing;
+pub mod tag_keys;
 pub mod trace;
 pub mod trace_log;
 pub mod trace_pages;

@@ -1,15 +1,18 @@
-//! Which key module tags the coins: one in software, whose key stands in a vault of its own, or a token behind PKCS #11.
+//! Which key module tags the coins: one in software, whose keys stand in a vault of its own, or a token behind PKCS #11.
 //! Source: VarietyCash §2.5 (secure module); V9; ADR 0031.
 
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
-use florin_coin::issuer::{CoinModule, ModuleError, SoftwareModule};
-use florin_crypto::{Secret, Zeroizing};
+use florin_coin::Epochs;
+use florin_coin::issuer::{CoinModule, ModuleError};
+use florin_crypto::Zeroizing;
 use florin_module::{Mode, OpenError, Pkcs11Module, Settings};
 use florin_shell::exit::ExitCode;
 use florin_shell::home::{HomeError, write_private};
 use serde::{Deserialize, Serialize};
+
+use crate::tag_keys::VaultModule;
 
 /// In the state, beside the books: which token's keys the coins in them are tagged with. Nothing can be made from it.
 pub const PROOF_FILE: &str = "module.proof";
@@ -66,6 +69,13 @@ pub enum ModuleFault {
         "the coins of these books were tagged by another key module than module.mode and module.token name"
     )]
     Another,
+    /// It has not the key that an epoch's coins are tagged with: it would call every one of them forged.
+    #[error(
+        "the key module has not the tag key of epoch {}: put back the copy of it (module/keys.vault, or the token) that was made \
+         after that epoch was",
+        .0.0
+    )]
+    EpochKey(florin_books::Epoch),
 }
 
 impl ModuleFault {
@@ -74,11 +84,27 @@ impl ModuleFault {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Pin { .. } | Self::Another => ExitCode::Configuration,
+            Self::EpochKey(_) => ExitCode::BadData,
             Self::Open(OpenError::Library(_) | OpenError::NoToken(_)) => ExitCode::Configuration,
             Self::Open(OpenError::Login(_) | OpenError::Keys(_)) | Self::Module(_) => ExitCode::Unavailable,
             Self::Home(e) => e.exit_code(),
         }
     }
+}
+
+/// Whether the module has the own key of every epoch that the table says to have one, and not another. One that was dropped
+/// needs none.
+///
+/// # Errors
+/// `EpochKey`; `Module`.
+pub fn has_keys(module: &dyn CoinModule, epochs: &Epochs) -> Result<(), ModuleFault> {
+    for entry in epochs.entries().iter().filter(|entry| entry.dropped.is_none()) {
+        let Some(expected) = entry.key else { continue };
+        if module.proof_of(entry.number)? != Some(expected.0) {
+            return Err(ModuleFault::EpochKey(entry.number));
+        }
+    }
+    Ok(())
 }
 
 impl ModuleSettings {
@@ -109,14 +135,14 @@ impl ModuleSettings {
         Ok(write_private(&state.join(PROOF_FILE), proof.as_bytes())?)
     }
 
-    /// Opens the module that has tagged the coins of these books; `software` is the key of one in software.
+    /// Opens the module that has tagged the coins of these books; `software` is the one in software.
     ///
     /// # Errors
     /// [`ModuleFault`].
-    pub fn open(&self, state: &Path, software: Secret<32>) -> Result<Box<dyn CoinModule>, ModuleFault> {
+    pub fn open(&self, state: &Path, software: VaultModule) -> Result<Box<dyn CoinModule>, ModuleFault> {
         let proof = std::fs::read_to_string(state.join(PROOF_FILE)).ok();
         match (self.mode(), proof) {
-            (None, None) => Ok(Box::new(SoftwareModule::new(software))),
+            (None, None) => Ok(Box::new(software)),
             (Some(mode), Some(proof)) => {
                 let module = Pkcs11Module::open(&self.token(mode)?, false)?;
                 if HEXLOWER.encode(&module.proof()?) != proof.trim() {

@@ -1,13 +1,14 @@
 //! The operator: keys, two lanes, a bank, pages, background work; one program, one set of books.
 //! Source: architecture.md, "Layout", "Conventions".
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use florin_bank::BankRail;
-use florin_books::{Clock, DocumentKey, DocumentKind, Needs, PartyId, Timestamp, Transition};
-use florin_coin::issuer::Issuer;
+use florin_books::{Clock, DocumentKey, DocumentKind, Epoch, Needs, PartyId, Timestamp, Transition};
+use florin_coin::issuer::{CoinModule, Issuer};
 use florin_coin::{Calendar, Epochs};
 use florin_crypto::{MacKey, Secret, cbor, digest};
 use florin_http::limits::RateLimit;
@@ -30,7 +31,7 @@ use crate::hand_over::{self, HandOverDesk};
 use crate::key_holder::{HOLDERS, KeyHolderError, KnownHolder, escrow, two_holders};
 use crate::keys::{KeysError, OperatorVaults, VaultPlaces, registers};
 use crate::lanes::{BOOKS, BankCourier, BooksCourier, Crossing, IDENTITY, LaneCourier, Lanes, lane, spec};
-use crate::module::ModuleFault;
+use crate::module::{self, ModuleFault};
 use crate::reconcile::Reconciler;
 
 /// Why an operator cannot be made or opened.
@@ -110,8 +111,8 @@ pub struct Operator {
     pub(crate) calendar: Calendar,
     /// Seals what is written down of epochs that are over.
     pub(crate) archive_key: Secret<32>,
-    /// One change of the epochs at a time.
-    pub(crate) changing: tokio::sync::Mutex<()>,
+    /// One change of the epochs at a time; those whose tag keys are known to be forgotten.
+    pub(crate) changing: tokio::sync::Mutex<BTreeSet<Epoch>>,
     vaults: OperatorVaults,
     since: Timestamp,
     published: RwLock<Arc<Published>>,
@@ -199,7 +200,7 @@ impl Operator {
         let backup_key = vaults.backup_key()?;
         let keys = Arc::new(vaults.message_keys()?);
         crate::retain::check_openings(&lanes, &keys)?;
-        let module = config.module.open(&places.state, vaults.tag_key()?)?;
+        let module = config.module.open(&places.state, vaults.software_module()?)?;
         let issuer = vaults.issuer(Arc::clone(&keys), registers, &config, module)?;
         let issuer = issuer.with_purchase_max(config.purchase_max_minor);
         let holders = two_holders(&config.key_holder)?;
@@ -208,7 +209,7 @@ impl Operator {
         let now = clock.now();
         let since = since(&lanes.identity, now)?;
         let calendar = Calendar::of(&config.terms());
-        let epochs = open_epochs(&lanes.books, calendar, now)?;
+        let epochs = open_epochs(&lanes.books, issuer.module(), calendar, now)?;
         let (list, signed) = vaults.publish(&config, currency, since, epochs.published(), now)?;
         issuer.set_epochs(Arc::new(epochs));
         let registry = Registry::new();
@@ -373,15 +374,24 @@ fn courier(
 /// The table of epochs; a first one where there is none yet.
 fn open_epochs(
     books: &florin_shell::house::House,
+    module: &dyn CoinModule,
     calendar: Calendar,
     now: Timestamp,
 ) -> Result<Epochs, OperatorError> {
     let facts = books.books.load(&Needs { documents: vec![Epochs::KEY], ..Needs::default() })?;
     if let Some(bytes) = facts.document(&Epochs::KEY) {
-        return Epochs::read(calendar, bytes).ok_or(OperatorError::Epochs);
+        let epochs = Epochs::read(calendar, bytes).ok_or(OperatorError::Epochs)?;
+        module::has_keys(module, &epochs)?;
+        return Ok(epochs);
     }
     let out = books.books.view(|lane| lane.live().circulation().map(|c| c.epoch).collect::<Vec<_>>());
-    let epochs = Epochs::begin(calendar, now, &out.map_err(|_| StoreError::Unknown)?);
+    let out = out.map_err(|_| StoreError::Unknown)?;
+    let mut epochs = Epochs::begin(calendar, now, &out);
+    // An epoch that has issued keeps the key that it has.
+    if let Some(first) = epochs.issuing(now).filter(|first| !out.contains(first)) {
+        module.prepare(first).map_err(ModuleFault::Module)?;
+        epochs = epochs.with_key(first, module.proof_of(first).map_err(ModuleFault::Module)?);
+    }
     let mut t = Transition::new(digest("florin/v1/operator/epochs", &[]), facts.as_of);
     t.write(Epochs::KEY, epochs.to_bytes());
     books.books.commit(t).map_err(|_| StoreError::Unknown)?;

@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use florin_crypto::{
-    Bytes, Entropy, KeyFileError, KeyFileParams, Secret, Zeroizing, decode_strict, encode, open_key_file,
-    seal_key_file,
+    Bytes, Entropy, KeyFileError, KeyFileParams, KeyFileSealer, Secret, Zeroizing, decode_strict, encode,
 };
 use minicbor::{Decode, Encode};
 
@@ -20,16 +19,18 @@ use crate::exit::ExitCode;
 use crate::home::{HomeError, create_private, write_private};
 use crate::passphrase::Passphrase;
 
+mod change;
+
 /// The name of the key file in a program's folder.
 pub const VAULT_FILE: &str = "keys.vault";
 /// The usual name of the second factor in its folder.
 pub const SECOND_FACTOR_FILE: &str = "second-factor";
 /// The most secrets in one file.
-pub const SECRETS_MAX: usize = 64;
+pub const SECRETS_MAX: usize = 512;
 /// The longest name of a secret, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
 
-/// The largest file that is read: 64 secrets take less than 8 KiB.
+/// The largest file that is read: 512 secrets with the longest names take less than 56 KiB.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 const MAGIC: &str = "florin-vault";
 const VERSION: u32 = 1;
@@ -147,12 +148,14 @@ pub struct VaultNeeds {
     pub second_factor: bool,
 }
 
-/// An open vault. No `Debug`; what it holds is wiped on drop.
+/// An open vault. No `Debug`; what it holds is wiped on drop. It keeps what seals its file, so that a program can change its
+/// own keys while it runs; the passphrase itself it does not keep.
 pub struct Vault {
     path: PathBuf,
     needs: VaultNeeds,
     second: Option<Secret<32>>,
     secrets: BTreeMap<String, Secret<32>>,
+    sealer: KeyFileSealer,
 }
 
 /// The file around the key file.
@@ -204,14 +207,16 @@ impl Vault {
             return Err(VaultError::AlreadyThere { path });
         }
         let needs = VaultNeeds { passphrase: !passphrase.is_none(), second_factor: second.is_some() };
-        let mut vault = Self { path, needs, second: None, secrets: BTreeMap::new() };
+        let mut held = BTreeMap::new();
         for (name, secret) in secrets {
-            vault.put(name, secret)?;
+            put(&path, &mut held, name, secret)?;
         }
         create_private(dir)?;
         // The factor first: keys whose second factor never reached the disk would be lost.
-        vault.second = second.map(|file| make_second_factor(file, entropy)).transpose()?;
-        vault.write(passphrase, entropy)?;
+        let second = second.map(|file| make_second_factor(file, entropy)).transpose()?;
+        let sealer = new_sealer(&path, passphrase, second.as_ref(), entropy)?;
+        let vault = Self { path, needs, second, secrets: held, sealer };
+        vault.write(&vault.secrets, &vault.sealer, entropy)?;
         Ok(vault)
     }
 
@@ -231,11 +236,11 @@ impl Vault {
         let path = dir.join(VAULT_FILE);
         let (needs, sealed) = read_outer(&path)?;
         let second = needs.second_factor.then(|| need_second_factor(&path, second)).transpose()?;
-        let plain = open_key_file(&sealed, passphrase.expose(), second.as_ref())
+        let (sealer, plain) = KeyFileSealer::open(&sealed, passphrase.expose(), second.as_ref())
             .map_err(|error| of_key_file(&path, error))?;
         let secrets = decode_content(&plain, needs)
             .ok_or_else(|| VaultError::WrongPassphraseOrDamaged { path: path.clone() })?;
-        Ok(Self { path, needs, second, secrets })
+        Ok(Self { path, needs, second, secrets, sealer })
     }
 
     /// A secret by its name.
@@ -287,34 +292,28 @@ impl Vault {
         entropy: &mut dyn Entropy,
     ) -> Result<(), VaultError> {
         let (needs, sealed) = read_outer(&self.path)?;
-        let plain = open_key_file(&sealed, passphrase.expose(), self.second.as_ref())
+        let (_, plain) = KeyFileSealer::open(&sealed, passphrase.expose(), self.second.as_ref())
             .map_err(|error| of_key_file(&self.path, error))?;
-        let secrets = decode_content(&plain, needs)
-            .ok_or_else(|| VaultError::WrongPassphraseOrDamaged { path: self.path.clone() })?;
-        let second = self.second.as_ref().map(Secret::duplicate);
-        let mut next = Self { path: self.path.clone(), needs, second, secrets };
-        next.put(name, secret)?;
-        next.write(passphrase, entropy)?;
-        *self = next;
+        let mut secrets = self.content(&plain, needs)?;
+        put(&self.path, &mut secrets, name, secret)?;
+        let sealer = new_sealer(&self.path, passphrase, self.second.as_ref(), entropy)?;
+        self.write(&secrets, &sealer, entropy)?;
+        (self.secrets, self.sealer) = (secrets, sealer);
         Ok(())
     }
 
-    fn put(&mut self, name: &str, secret: Secret<32>) -> Result<(), VaultError> {
-        if self.secrets.contains_key(name) {
-            return Err(VaultError::SecretAlreadyThere { path: self.path.clone(), name: name.to_owned() });
-        }
-        if !(1..=NAME_BYTES_MAX).contains(&name.len()) || self.secrets.len() >= SECRETS_MAX {
-            return Err(VaultError::TooMuch);
-        }
-        self.secrets.insert(name.to_owned(), secret);
-        Ok(())
+    fn content(&self, plain: &[u8], needs: VaultNeeds) -> Result<BTreeMap<String, Secret<32>>, VaultError> {
+        let content = decode_content(plain, needs).filter(|_| needs == self.needs);
+        content.ok_or_else(|| VaultError::WrongPassphraseOrDamaged { path: self.path.clone() })
     }
 
-    fn write(&self, passphrase: &Passphrase, entropy: &mut dyn Entropy) -> Result<(), VaultError> {
-        let content = encode_content(&self.secrets, self.needs);
-        let (second, params) = (self.second.as_ref(), KeyFileParams::default());
-        let sealed = seal_key_file(passphrase.expose(), second, &content, params, entropy)
-            .map_err(|error| of_key_file(&self.path, error))?;
+    fn write(
+        &self,
+        secrets: &BTreeMap<String, Secret<32>>,
+        sealer: &KeyFileSealer,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), VaultError> {
+        let sealed = sealer.seal(&encode_content(secrets, self.needs), entropy);
         let outer = Outer {
             magic: MAGIC.to_owned(),
             version: VERSION,
@@ -324,6 +323,32 @@ impl Vault {
         };
         Ok(write_private(&self.path, &encode(&outer))?)
     }
+}
+
+fn put(
+    path: &Path,
+    secrets: &mut BTreeMap<String, Secret<32>>,
+    name: &str,
+    secret: Secret<32>,
+) -> Result<(), VaultError> {
+    if secrets.contains_key(name) {
+        return Err(VaultError::SecretAlreadyThere { path: path.to_owned(), name: name.to_owned() });
+    }
+    if !(1..=NAME_BYTES_MAX).contains(&name.len()) || secrets.len() >= SECRETS_MAX {
+        return Err(VaultError::TooMuch);
+    }
+    secrets.insert(name.to_owned(), secret);
+    Ok(())
+}
+
+fn new_sealer(
+    path: &Path,
+    passphrase: &Passphrase,
+    second: Option<&Secret<32>>,
+    entropy: &mut dyn Entropy,
+) -> Result<KeyFileSealer, VaultError> {
+    KeyFileSealer::new(passphrase.expose(), second, KeyFileParams::default(), entropy)
+        .map_err(|error| of_key_file(path, error))
 }
 
 /// Reads at most what a file of ours can have.

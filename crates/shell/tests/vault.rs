@@ -200,3 +200,35 @@ fn bounds_hold_and_what_is_at_the_bound_opens_again() {
     let opened = Vault::open(&at.home, None, &Passphrase::none()).unwrap();
     assert_eq!(opened.names().count(), SECRETS_MAX);
 }
+
+#[test]
+fn an_open_vault_changes_its_file_without_the_passphrase_and_only_its_own() {
+    let at = place();
+    let mut rng = SeededEntropy::from_number(9);
+    create(&at, Some(&at.second), &pass("p")).unwrap();
+    let mut open = Vault::open(&at.home, Some(&at.second), &pass("p")).unwrap();
+    let reread = |name: &str| Vault::open(&at.home, Some(&at.second), &pass("p")).unwrap().secret(name);
+    open.replace("epoch-1", Secret::new([1; 32]), &mut rng).unwrap();
+    assert!(reread("epoch-1").unwrap().ct_eq(&Secret::new([1; 32])));
+    let before = fs::read(at.home.join(VAULT_FILE)).unwrap();
+    open.replace("epoch-1", Secret::new([2; 32]), &mut rng).unwrap();
+    assert_ne!(fs::read(at.home.join(VAULT_FILE)).unwrap(), before);
+    assert!(reread("epoch-1").unwrap().ct_eq(&Secret::new([2; 32])));
+    // Two that are open: each writes on what the other has written.
+    let mut other = open.duplicate();
+    other.replace("epoch-2", Secret::new([3; 32]), &mut rng).unwrap();
+    open.remove("epoch-1", &mut rng).unwrap();
+    open.remove("epoch-1", &mut rng).unwrap();
+    assert!(reread("epoch-2").is_ok() && reread("sign").is_ok());
+    assert!(matches!(reread("epoch-1"), Err(VaultError::NoSuchSecret { .. })));
+    assert!(Vault::open(&at.home, Some(&at.second), &pass("q")).is_err(), "the passphrase is what it was");
+    assert_eq!(fs::read_dir(&at.home).unwrap().count(), 1, "nothing is left aside");
+    // Another passphrase meanwhile, or another file: it is not written over.
+    let mut rewritten = Vault::open(&at.home, Some(&at.second), &pass("p")).unwrap();
+    rewritten.insert("more", Secret::new([4; 32]), &pass("p"), &mut rng).unwrap();
+    let file = fs::read(at.home.join(VAULT_FILE)).unwrap();
+    let refused = open.replace("epoch-3", Secret::new([5; 32]), &mut rng).unwrap_err();
+    assert!(matches!(refused, VaultError::WrongPassphraseOrDamaged { .. }));
+    assert_eq!(fs::read(at.home.join(VAULT_FILE)).unwrap(), file);
+    assert!(matches!(open.secret("epoch-3"), Err(VaultError::NoSuchSecret { .. })));
+}

@@ -115,6 +115,16 @@ impl World {
         Self { dir, config, clock, operator, holders }
     }
 
+    /// Stops the operator as a crash does, changes something, and tells why it does not start again.
+    pub fn does_not_open(self, change: impl FnOnce(&std::path::Path)) -> florin_operator::OperatorError {
+        let Self { dir, config, clock, operator, .. } = self;
+        drop(operator);
+        change(dir.path());
+        let opened =
+            Operator::open_with_clock(config, &places(&dir), &Passphrase::none(), Arc::new(QuietBank), clock);
+        opened.err().unwrap()
+    }
+
     /// Stops the operator as a crash does and opens it again.
     pub fn reopen(self) -> Self {
         let Self { dir, config, clock, operator, holders } = self;

@@ -3,13 +3,15 @@
 //! key), §3 (Refresh); ADR 0028.
 
 use florin_books::{Account, DocumentKey, Epoch, Timestamp};
-use florin_crypto::{Digest, cbor};
+use florin_crypto::{ByteArray, Digest, cbor};
 use florin_money::Amount;
 use florin_parties::{PublishedEpoch, Terms};
 use minicbor::{Decode, Encode};
 
 use crate::coin::CoinCause;
 use crate::kinds::EPOCHS;
+
+mod keys;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// The next epoch is made, and published, so long before it begins; a shorter epoch's before it is half over.
@@ -83,6 +85,7 @@ impl Calendar {
             revoked: None,
             archived: None,
             dropped: None,
+            key: None,
         }
     }
 
@@ -128,7 +131,7 @@ pub struct Dropped {
 
 /// An epoch of the table. Number, beginning and expiry never change: the expiry stands in its coins.
 ///
-/// Shape: `[number, from, until, expires, grace end, revoked, archived, dropped]`, what is absent at the end left out.
+/// Shape: `[number, from, until, expires, grace end, revoked, archived, dropped, key]`, what is absent at the end left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(array)]
 pub struct EpochEntry {
@@ -156,6 +159,9 @@ pub struct EpochEntry {
     /// When the live ones were ended.
     #[n(7)]
     pub dropped: Option<Dropped>,
+    /// What the key module proves that it has the epoch's own tag key with; none where its key is derived from a master.
+    #[n(8)]
+    pub key: Option<ByteArray<32>>,
 }
 
 /// How far an epoch is.
@@ -398,7 +404,7 @@ impl Epochs {
     }
 
     /// A new epoch from this moment: its tag key is another, and coins that are out go on paying. One that was made
-    /// ahead of time begins now.
+    /// ahead of time never issues: who has seen the keys until now has seen its key too.
     ///
     /// # Errors
     /// `Full`.
@@ -407,13 +413,7 @@ impl Epochs {
         for entry in begun.entries.iter_mut().filter(|e| e.from <= now) {
             entry.until = entry.until.min(now);
         }
-        match begun.entries.last_mut().filter(|e| e.from > now) {
-            Some(next) => {
-                next.from = now;
-                Ok(begun)
-            }
-            None => begun.next_from(now),
-        }
+        begun.next_from(now)
     }
 
     fn next_from(&self, from: Timestamp) -> Result<Self, EpochError> {

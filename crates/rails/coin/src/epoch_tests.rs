@@ -87,12 +87,20 @@ fn a_rotation_changes_the_epoch_at_once_and_no_expiry() {
     assert_eq!((rotated.entries()[0].until, rotated.entries()[0].expires), (days(1), old.expires));
     assert_eq!(rotated.admits(old.number, Purpose::Pay, days(1)), Ok(()));
     assert_eq!(rotated.state(old.number, days(1)), Some(EpochState::Retired));
-    // The one that was made ahead of time begins now, under its own number.
-    let ahead = table.schedule(old.until.minus_ms(1)).unwrap().unwrap();
+    // One that was made ahead of time stays in the table and never issues: its key was there to be seen.
+    let at = old.until.minus_ms(1);
+    let ahead = table.schedule(at).unwrap().unwrap();
     let next = ahead.entries()[1];
-    let early = ahead.rotate(old.until.minus_ms(1)).unwrap();
-    assert_eq!(early.entries().len(), 2);
-    assert_eq!(early.entries()[1], EpochEntry { from: old.until.minus_ms(1), ..next });
+    let early = ahead.rotate(at).unwrap();
+    let newest = early.entries()[2];
+    assert_eq!((early.entries()[1], newest.number.0, newest.from), (next, next.number.0 + 1, at));
+    for when in [at, next.from, next.from.plus_ms(DAY_MS), newest.until.plus_ms(DAY_MS)] {
+        assert_eq!(early.issuing(when), Some(newest.number));
+    }
+    let late = early.revoke(newest.number, next.from).unwrap();
+    assert_eq!(late.issuing(next.from).map(|e| e.0), Some(newest.number.0 + 1), "not even then");
+    assert_eq!(early.begun_since(&ahead).collect::<Vec<_>>(), [newest.number]);
+    assert_eq!(early.begun_since(&early).count(), 0);
 }
 
 #[test]

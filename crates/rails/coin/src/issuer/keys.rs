@@ -11,7 +11,7 @@ use florin_crypto::{ByteArray, KemPublicKey, KemSecretKey, MacKey, NumberCipher,
 use florin_money::{CoinList, Currency};
 use florin_parties::{OperatorKeys, Participant, Terms};
 use florin_rail::Refusal;
-use florin_rail::common::{BAD_REQUEST, FAULT};
+use florin_rail::common::{ASK_STATUS, BAD_REQUEST, FAULT};
 
 use super::claim_keys::{ClaimKeys, ClaimKeysInMemory};
 use super::module::CoinModule;
@@ -106,6 +106,12 @@ impl Issuer {
     pub fn with_purchase_max(mut self, minor: u64) -> Self {
         self.purchase_max = minor;
         self
+    }
+
+    /// The module that tags its coins.
+    #[must_use]
+    pub fn module(&self) -> &dyn CoinModule {
+        &*self.module
     }
 
     /// The epochs as they are now. Without a table those of the calendar itself.
@@ -206,6 +212,7 @@ impl Issuer {
     ///
     /// # Errors
     /// `module-away`: what is recorded stands, and the same bytes get the coins later. `fault`: not of this issuer.
+    /// `ask-status`: their epoch was dropped.
     pub fn mint(&self, issued: &[Issued]) -> Result<Vec<Coin>, Refusal> {
         let epochs = self.epochs();
         issued.iter().flat_map(Issued::numbers).map(|n| self.coin(n, &epochs)).collect()
@@ -230,7 +237,12 @@ impl Issuer {
     fn coin(&self, number: TokenNumber, epochs: &Epochs) -> Result<Coin, Refusal> {
         let (register, value) = self.worth_of(&number).ok_or(FAULT)?;
         let id = self.id_of(number);
-        let expires = epochs.entry(number.epoch).ok_or(FAULT)?.expires;
+        let entry = epochs.entry(number.epoch).ok_or(FAULT)?;
+        if entry.dropped.is_some() {
+            // Its key may be forgotten, and the coin is nothing any more.
+            return Err(ASK_STATUS);
+        }
+        let expires = entry.expires;
         let bytes = tagged(&id, value, register.denominations.currency(), number.epoch, expires);
         let tag = self.module.tag(number.epoch, &bytes)?;
         Ok(Coin { id: ByteArray(id), value, epoch: number.epoch, expires, tag: ByteArray(tag) })
@@ -242,7 +254,10 @@ impl Issuer {
     /// `module-away`.
     pub(crate) fn check(&self, set: &CoinSet, now: Timestamp, purpose: Purpose) -> Result<Checked, Refusal> {
         let epochs = self.epochs();
-        self.check_with(set, |epoch| epochs.admits(epoch, purpose, now))
+        // The key of an epoch that was dropped may be forgotten: none of its coins is good, and that is what is said.
+        let ended = |epoch| epochs.entry(epoch).is_some_and(|e| e.dropped.is_some());
+        let known = |_: &Coin, number: &TokenNumber| ended(number.epoch).then_some(true);
+        self.check_with(set, known, |epoch| epochs.admits(epoch, purpose, now))
     }
 
     /// The same, whatever the table says of their epochs: for coins that are paid by hand. Their numbers, or what is wrong
@@ -251,20 +266,20 @@ impl Issuer {
     /// # Errors
     /// `module-away`.
     pub fn examine(&self, set: &CoinSet) -> Result<Result<Vec<TokenNumber>, Vec<BadCoin>>, Refusal> {
-        let checked = self.check_with(set, |_| Ok(()))?;
-        Ok(if checked.bad.is_empty() { Ok(checked.numbers) } else { Err(checked.bad) })
+        self.examine_late(set, |_, _| None)
     }
 
-    fn check_with(
+    pub(super) fn check_with(
         &self,
         set: &CoinSet,
+        known: impl Fn(&Coin, &TokenNumber) -> Option<bool>,
         admits: impl Fn(Epoch) -> Result<(), CoinCause>,
     ) -> Result<Checked, Refusal> {
         let mut numbers = Vec::with_capacity(set.coins.len());
         let mut bad = Vec::new();
         let mut seen = HashSet::with_capacity(set.coins.len());
         for (index, coin) in (0u32..).zip(&set.coins) {
-            match self.look(coin, set.total.currency(), &admits)? {
+            match self.look(coin, set.total.currency(), &known, &admits)? {
                 Ok(number) if seen.insert(number) => numbers.push(number),
                 Ok(_) => bad.push(BadCoin { index, cause: CoinCause::Twice }),
                 Err(cause) => bad.push(BadCoin { index, cause }),
@@ -277,6 +292,7 @@ impl Issuer {
         &self,
         coin: &Coin,
         currency: Currency,
+        known: &impl Fn(&Coin, &TokenNumber) -> Option<bool>,
         admits: &impl Fn(Epoch) -> Result<(), CoinCause>,
     ) -> Result<Result<TokenNumber, CoinCause>, Refusal> {
         let Some(number) = self.number_of(coin.id.0) else { return Ok(Err(CoinCause::Foreign)) };
@@ -286,8 +302,17 @@ impl Issuer {
         if !self.worth_of(&number).is_some_and(its) {
             return Ok(Err(CoinCause::Forged));
         }
-        let bytes = tagged(&coin.id.0, coin.value, currency, coin.epoch, coin.expires);
-        if number.epoch != coin.epoch || !self.module.verify(coin.epoch, &bytes, &coin.tag.0)? {
+        if number.epoch != coin.epoch {
+            return Ok(Err(CoinCause::Forged));
+        }
+        let genuine = match known(coin, &number) {
+            Some(genuine) => genuine,
+            None => {
+                let bytes = tagged(&coin.id.0, coin.value, currency, coin.epoch, coin.expires);
+                self.module.verify(coin.epoch, &bytes, &coin.tag.0)?
+            }
+        };
+        if !genuine {
             return Ok(Err(CoinCause::Forged));
         }
         Ok(admits(coin.epoch).map(|()| number))

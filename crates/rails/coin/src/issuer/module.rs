@@ -28,6 +28,9 @@ pub enum ModuleError {
     /// It has no key for the epoch and cannot make one.
     #[error("the key module has no key for epoch {}", .0.0)]
     NoKey(Epoch),
+    /// It could not write down that a key was made or forgotten.
+    #[error("the key module cannot write its keys down")]
+    Unwritten,
 }
 
 impl From<ModuleError> for Refusal {
@@ -50,6 +53,38 @@ pub trait CoinModule: Send + Sync {
     /// # Errors
     /// [`ModuleError`].
     fn verify(&self, epoch: Epoch, bytes: &[u8], tag: &[u8; 32]) -> Result<bool, ModuleError>;
+
+    /// Makes a key of the epoch's own, which nothing that was known before says anything of. It is on the disk when this
+    /// returns. To be called before the epoch is written down anywhere, and never afterwards: a key that such a call has
+    /// left, before a crash, is replaced. A module that derives its keys has nothing to do.
+    ///
+    /// # Errors
+    /// [`ModuleError`]; the epoch does not begin then.
+    fn prepare(&self, _epoch: Epoch) -> Result<(), ModuleError> {
+        Ok(())
+    }
+
+    /// What tells the epoch's own key from every other, and gives nothing away; none where it has none of its own.
+    ///
+    /// # Errors
+    /// [`ModuleError`].
+    fn proof_of(&self, _epoch: Epoch) -> Result<Option<[u8; 32]>, ModuleError> {
+        Ok(None)
+    }
+
+    /// Ends the epoch's own key, if there is one: its coins were ended before.
+    ///
+    /// # Errors
+    /// [`ModuleError`]; it is called again then.
+    fn forget(&self, _epoch: Epoch) -> Result<(), ModuleError> {
+        Ok(())
+    }
+}
+
+/// What a module tags to prove that it has an epoch's key. No coin has these bytes.
+#[must_use]
+pub fn proof_bytes(epoch: Epoch) -> Vec<u8> {
+    cbor::encode(&("florin/v1/coin/tag-key-proof", epoch))
 }
 
 /// A module in software: one key for each epoch, derived from a master key.

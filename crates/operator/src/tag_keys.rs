@@ -1,0 +1,136 @@
+//! The key module in software: a tag key of its own for each epoch, drawn when the epoch is made, kept in the module's vault
+//! and taken out of it when the epoch was dropped. Source: VarietyCash §2.4, §2.5; ADR 0031.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use florin_books::Epoch;
+use florin_coin::issuer::{CoinModule, ModuleError, SoftwareModule, TAG, epoch_info, proof_bytes};
+use florin_crypto::{MacKey, Secret, derive};
+use florin_shell::entropy::OsEntropy;
+use florin_shell::passphrase::Passphrase;
+use florin_shell::vault::{Vault, VaultError};
+
+/// The master, for epochs that have no key of their own: they were made before each had one.
+pub const MASTER: &str = "coin-tag";
+
+/// The name of an epoch's secret in the module's vault.
+#[must_use]
+pub fn secret_name(epoch: Epoch) -> String {
+    format!("{MASTER}-{}", epoch.0)
+}
+
+fn epoch_of(name: &str) -> Option<Epoch> {
+    let number = name.strip_prefix(MASTER)?.strip_prefix('-')?;
+    number.parse().ok().map(Epoch).filter(|epoch| secret_name(*epoch) == name)
+}
+
+fn key(secret: &Secret<32>, epoch: Epoch) -> Arc<MacKey> {
+    Arc::new(MacKey::new(&derive(&[secret.expose()], &epoch_info(epoch))))
+}
+
+/// Tag keys in a vault.
+pub struct VaultModule {
+    master: SoftwareModule,
+    own: RwLock<BTreeMap<Epoch, Arc<MacKey>>>,
+    vault: Mutex<Vault>,
+}
+
+impl VaultModule {
+    /// A module with a fresh master in a vault of its own, without a passphrase: one to be tried, not one of an operator.
+    ///
+    /// # Errors
+    /// `AlreadyThere`, `Io`.
+    pub fn alone(dir: &Path) -> Result<Self, VaultError> {
+        Self::open(Vault::create(dir, None, &Passphrase::none(), &[MASTER], &mut OsEntropy)?)
+    }
+
+    /// Reads the keys from the module's vault.
+    ///
+    /// # Errors
+    /// `NoSuchSecret`: there is no master.
+    pub fn open(vault: Vault) -> Result<Self, VaultError> {
+        let master = SoftwareModule::new(vault.secret(MASTER)?);
+        let mut own = BTreeMap::new();
+        for epoch in vault.names().filter_map(epoch_of) {
+            own.insert(epoch, key(&vault.secret(&secret_name(epoch))?, epoch));
+        }
+        Ok(Self { master, own: RwLock::new(own), vault: Mutex::new(vault) })
+    }
+
+    /// The epoch's own key, if it has one.
+    fn own(&self, epoch: Epoch) -> Option<Arc<MacKey>> {
+        self.own.read().unwrap_or_else(PoisonError::into_inner).get(&epoch).cloned()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vault) -> Result<(), VaultError>) -> Result<(), ModuleError> {
+        let mut vault = self.vault.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut vault).map_err(|error| {
+            tracing::error!(%error, "the key module's vault is not written");
+            ModuleError::Unwritten
+        })
+    }
+}
+
+impl CoinModule for VaultModule {
+    fn tag(&self, epoch: Epoch, bytes: &[u8]) -> Result<[u8; 32], ModuleError> {
+        self.own(epoch).map_or_else(|| self.master.tag(epoch, bytes), |key| Ok(key.tag(TAG, &[bytes])))
+    }
+
+    fn verify(&self, epoch: Epoch, bytes: &[u8], tag: &[u8; 32]) -> Result<bool, ModuleError> {
+        let own = self.own(epoch);
+        own.map_or_else(|| self.master.verify(epoch, bytes, tag), |key| Ok(key.verify(TAG, &[bytes], tag)))
+    }
+
+    fn prepare(&self, epoch: Epoch) -> Result<(), ModuleError> {
+        let secret = Secret::random(&mut OsEntropy);
+        let made = key(&secret, epoch);
+        self.change(|vault| vault.replace(&secret_name(epoch), secret, &mut OsEntropy))?;
+        self.own.write().unwrap_or_else(PoisonError::into_inner).insert(epoch, made);
+        Ok(())
+    }
+
+    fn proof_of(&self, epoch: Epoch) -> Result<Option<[u8; 32]>, ModuleError> {
+        Ok(self.own(epoch).map(|key| key.tag(TAG, &[&proof_bytes(epoch)])))
+    }
+
+    fn forget(&self, epoch: Epoch) -> Result<(), ModuleError> {
+        self.change(|vault| vault.remove(&secret_name(epoch), &mut OsEntropy))?;
+        self.own.write().unwrap_or_else(PoisonError::into_inner).remove(&epoch);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_without_a_key_of_its_own_has_the_masters_as_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let none = Passphrase::none();
+        let vault = Vault::create(dir.path(), None, &none, &[MASTER, "coin-tag-x"], &mut OsEntropy).unwrap();
+        let before = SoftwareModule::new(vault.secret(MASTER).unwrap());
+        let module = VaultModule::open(vault).unwrap();
+        let (old, new) = (Epoch(3), Epoch(4));
+        module.prepare(new).unwrap();
+        let tag = before.tag(old, b"coin").unwrap();
+        assert_eq!(module.tag(old, b"coin"), Ok(tag));
+        assert_eq!((module.verify(old, b"coin", &tag), module.proof_of(old)), (Ok(true), Ok(None)));
+        let by_master = before.tag(new, b"coin").unwrap();
+        assert_eq!(module.verify(new, b"coin", &by_master), Ok(false), "the master says nothing of it");
+        module.forget(old).unwrap();
+        assert_eq!(module.tag(old, b"coin"), Ok(tag), "there was none to forget");
+        // What is stored is what is read.
+        let own = module.tag(new, b"coin").unwrap();
+        let again = VaultModule::open(Vault::open(dir.path(), None, &none).unwrap()).unwrap();
+        assert_eq!(again.tag(new, b"coin"), Ok(own));
+        again.forget(new).unwrap();
+        again.forget(new).unwrap();
+        assert_eq!(again.proof_of(new), Ok(None));
+        let names = Vault::open(dir.path(), None, &none).unwrap().names().map(epoch_of).collect::<Vec<_>>();
+        assert_eq!(names, [None, None]);
+    }
+}
