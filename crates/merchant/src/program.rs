@@ -35,6 +35,10 @@ use crate::settling::{PayoutSettings, aggregate_at, check_enrolment};
 use crate::target::{Outside, is_host};
 use crate::till::{CoinTill, TillSettings, keep_asking};
 
+mod error;
+
+pub use error::GateError;
+
 /// The file with the operator's signed key list, as it was fetched last.
 pub const KEY_LIST_FILE: &str = "operator.keys";
 /// The folder of the books.
@@ -124,103 +128,6 @@ impl Default for GateConfig {
             settle: Settle::Refresh,
             payout: PayoutSettings::default(),
             operate: None,
-        }
-    }
-}
-
-/// Why a gate cannot be made, opened or served.
-#[derive(Debug, thiserror::Error)]
-pub enum GateError {
-    /// The operator cannot be reached.
-    #[error("the operator at {url} gave no key list: {source}")]
-    Operator {
-        /// Its URL.
-        url: String,
-        /// What failed.
-        source: FetchError,
-    },
-    /// The key list cannot be trusted.
-    #[error("the operator's key list cannot be trusted: {0}")]
-    KeyList(#[from] DirectoryError),
-    /// There is no gate in this folder.
-    #[error("there is no gate in {0}; make one with: florin gate init --operator URL")]
-    NoGate(PathBuf),
-    /// It has keys but is not registered.
-    #[error("this gate is not registered yet; run florin gate init again")]
-    NotRegistered,
-    /// The keys.
-    #[error(transparent)]
-    Vault(#[from] VaultError),
-    /// The folder.
-    #[error(transparent)]
-    Home(#[from] HomeError),
-    /// The books.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// What it asked of the operator.
-    #[error(transparent)]
-    Desk(#[from] DeskError),
-    /// The rules.
-    #[error(transparent)]
-    Rules(#[from] RulesError),
-    /// The facilitator's token.
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    /// The service.
-    #[error(transparent)]
-    Upstream(#[from] UpstreamError),
-    /// A listener.
-    #[error(transparent)]
-    Service(#[from] ServiceError),
-    /// Certificates.
-    #[error(transparent)]
-    Tls(#[from] TlsFault),
-    /// A rule settles by redemption or aggregation, and the gate is not enrolled.
-    #[error(
-        "{what} settles by {}, which takes enrolment for pay-outs; run florin gate enrol --account PAYTO first, or settle by refresh",
-        settle.word()
-    )]
-    EnrolmentNeeded {
-        /// Which rule.
-        what: String,
-        /// How it settles.
-        settle: Settle,
-    },
-    /// Not an amount.
-    #[error("payout.aggregate_at: {0:?} is not an amount of this operator above zero")]
-    AggregateAt(String),
-    /// The public URL is not scheme and host.
-    #[error("public_url is scheme, host and perhaps port, such as https://shop.example")]
-    PublicUrl,
-}
-
-impl GateError {
-    /// How the program ends because of it.
-    #[must_use]
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Operator { .. } => ExitCode::Unavailable,
-            Self::KeyList(_) => ExitCode::BadData,
-            Self::NoGate(_)
-            | Self::NotRegistered
-            | Self::Rules(_)
-            | Self::Token(_)
-            | Self::Upstream(_)
-            | Self::Tls(_)
-            | Self::EnrolmentNeeded { .. }
-            | Self::AggregateAt(_)
-            | Self::PublicUrl => ExitCode::Configuration,
-            Self::Vault(error) => error.exit_code(),
-            Self::Home(error) => error.exit_code(),
-            Self::Service(error) => error.exit_code(),
-            Self::Store(error) => ExitCode::of_store(error),
-            Self::Desk(DeskError::Open(_)) => ExitCode::NotKnownYet,
-            Self::Desk(DeskError::NotEnough { .. } | DeskError::Nothing) => ExitCode::NotEnough,
-            Self::Desk(DeskError::Account(_) | DeskError::Amount(_) | DeskError::Price(..)) => {
-                ExitCode::Usage
-            }
-            Self::Desk(DeskError::Act(_)) => ExitCode::Io,
-            Self::Desk(_) => ExitCode::Refused,
         }
     }
 }

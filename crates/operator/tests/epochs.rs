@@ -85,7 +85,9 @@ async fn a_revoked_epoch_is_recouped_to_the_last_coin() {
     let (issuance, news) = world.pay(&person, &coins).await;
     assert_eq!((issuance.verdict.outcome, issuance.coins.len()), (Outcome::Denied, 0));
     assert!(news.causes.iter().all(|b| b.cause == CoinCause::Revoked) && news.causes.len() == 3);
-    let fresh = world.change(&coins, &[100, 50, 20]).await;
+    let refused = world.change(&coins, &[100, 50, 20]).await;
+    assert!(refused.coins.is_empty() && refused.causes.iter().all(|b| b.cause == CoinCause::Revoked));
+    let fresh = world.refresh(&coins).await;
     assert!(fresh.causes.is_empty() && fresh.coins.iter().all(|c| c.epoch.0 == epoch.0 + 1));
     assert_eq!(world.pay(&person, &fresh.coins).await.0.verdict.outcome, Outcome::Paid);
     assert_eq!(world.in_circulation(), 170);

@@ -181,7 +181,10 @@ async fn the_key_of_a_dropped_epoch_is_forgotten_and_its_late_holder_is_paid() {
     let late = world.change(&coins[..1], &[100]).await;
     assert_eq!(late.causes[0].cause, CoinCause::Expired, "not forged: a wallet keeps it");
     let to = IBAN.parse().unwrap();
-    for bend in [|c: &mut florin_coin::Coin| c.tag.0[0] ^= 1, |c| c.expires = c.expires.plus_ms(1)] {
+    for bend in [
+        |c: &mut florin_coin::Coin| c.tag.0[0] ^= 1,
+        |c: &mut florin_coin::Coin| c.expires = c.expires.plus_ms(1),
+    ] {
         let mut forged = coins.clone();
         bend(&mut forged[0]);
         let refused = world.operator.honour(&set(&forged), &to).await.err().unwrap();

@@ -11,9 +11,10 @@ use florin_books::{Account, Issue, Needs, Seq, Timestamp, Transition};
 use florin_crypto::digest;
 use florin_money::{Amount, Currency};
 use florin_operator::lanes::BankCourier;
-use florin_operator::{Operator, OperatorConfig, VaultPlaces, create};
+use florin_operator::{KeyHolder, Operator, OperatorConfig, VaultPlaces, create};
 use florin_parties::bank::{BankEvent, BankNews, Direction, Mandate, Order, OrderId};
 use florin_parties::treasury::{self, Purpose};
+use florin_shell::entropy::OsEntropy;
 use florin_shell::outbox;
 use florin_shell::passphrase::Passphrase;
 
@@ -182,6 +183,11 @@ impl Town {
             VaultPlaces { state: dir.path().join("state"), second: Some(dir.path().join("keys/second")) };
         std::fs::create_dir_all(PathBuf::from(dir.path()).join("keys")).unwrap();
         std::fs::create_dir_all(&places.state).unwrap();
+        for name in ["Ada", "Bob"] {
+            let file = dir.path().join("keys").join(format!("{name}.key"));
+            let holder = KeyHolder::create(&file, name, &Passphrase::none(), &mut OsEntropy).unwrap();
+            config.key_holder.push(holder.public());
+        }
         create(&config, &places, &Passphrase::none()).unwrap();
         let bank = Arc::new(Bank(Mutex::default()));
         let operator = Operator::open(config.clone(), &places, &Passphrase::none(), bank.clone()).unwrap();

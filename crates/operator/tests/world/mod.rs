@@ -19,7 +19,7 @@ use florin_books::{
 };
 use florin_coin::com::METHOD;
 use florin_coin::holder::{self, ExchangeNews};
-use florin_coin::issuer::{ChangeStep, PaymentStep};
+use florin_coin::issuer::{ChangeStep, PaymentStep, RefreshStep};
 use florin_coin::payee::{self, InvoiceTerms, Issuance, Presented};
 use florin_coin::payer::{self, PayerNews};
 use florin_coin::{Coin, CoinSet, IssuerKey, PDesc, TidPy};
@@ -253,6 +253,15 @@ impl World {
         let txid = TxId::new(random(&mut OsEntropy));
         let asked = holder::change(&self.key(), set, list, txid, self.exp(), &mut OsEntropy).unwrap();
         let step = ChangeStep(self.operator.issuer.clone());
+        let answer = self.operator.lanes.books.serve(&step, &asked.body).await.unwrap();
+        holder::read_exchange(&asked.pending, &answer, &self.operator.published().list).unwrap()
+    }
+
+    pub async fn refresh(&self, coins: &[Coin]) -> ExchangeNews {
+        let set = CoinSet::new(coins.to_vec(), Currency::FLO).unwrap();
+        let txid = TxId::new(random(&mut OsEntropy));
+        let asked = holder::refresh(&self.key(), set, txid, self.exp(), &mut OsEntropy).unwrap();
+        let step = RefreshStep(self.operator.issuer.clone());
         let answer = self.operator.lanes.books.serve(&step, &asked.body).await.unwrap();
         holder::read_exchange(&asked.pending, &answer, &self.operator.published().list).unwrap()
     }

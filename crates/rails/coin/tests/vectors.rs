@@ -27,7 +27,7 @@ use florin_parties::bank::BankNews;
 use florin_parties::{KeyUse, Roles, Terms, key_id, party_id};
 use florin_rail::{Context, hpke_info, transcript};
 use support::by_hand::begin;
-use support::vectors::Vectors;
+use support::vectors::{Vectors, with};
 use support::wire::{Wrap, message_of, scene};
 use support::*;
 
@@ -322,12 +322,6 @@ fn refusals() {
     w.audit();
     assert!(v.refusing > v.accepting);
     v.compare("refusals.json");
-}
-
-fn with(coin: &Coin, change: impl Fn(&mut Coin)) -> Coin {
-    let mut coin = coin.clone();
-    change(&mut coin);
-    coin
 }
 
 fn hostile_payments(v: &mut Vectors, w: &mut World, buyer: &Person, shop: &Person, coins: &[Coin]) {

@@ -4,8 +4,10 @@
 
 mod lost;
 mod shop;
+mod wire;
 
 pub use shop::{Manner, Shop};
+use wire::Wire;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -435,56 +437,6 @@ impl World {
     async fn die<T>(&self) -> T {
         self.crashed.notify_one();
         std::future::pending().await
-    }
-}
-
-struct Wire(Arc<World>);
-
-impl Transport for Wire {
-    fn send<'a>(&'a self, x: &'a Exchange) -> Sending<'a> {
-        Box::pin(async move {
-            let later = || Delivered::Later { slug: None, after_s: None };
-            let (there, back) = self.0.travel().await;
-            if !there {
-                return later();
-            }
-            let answer = self.0.serve(&x.to, &x.body).await;
-            self.0.after().await;
-            if !back {
-                return later();
-            }
-            match answer {
-                Ok(answer) => Delivered::Answer(answer),
-                Err(refusal) => {
-                    let mut view: ProblemView =
-                        serde_json::from_str(&Problem::from(refusal).to_json()).unwrap();
-                    view.retry_after_s = None;
-                    refused_or_later(Some(view))
-                }
-            }
-        })
-    }
-}
-
-impl Directory for Wire {
-    fn fetch(&self) -> Fetching<'_> {
-        let signed = self.0.signed.lock().unwrap().clone();
-        Box::pin(async move { Ok(signed) })
-    }
-}
-
-impl Web for Wire {
-    fn send(&self, request: Request<Body>) -> WebSending<'_> {
-        Box::pin(async move {
-            let unknown = || SendError::Unknown(UnknownCause::ClosedEarly);
-            let (there, back) = self.0.travel().await;
-            if !there {
-                return Err(unknown());
-            }
-            let answer: WebAnswer = self.0.shop.answer(&self.0, request).await;
-            self.0.after().await;
-            if back { Ok(answer) } else { Err(unknown()) }
-        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use data_encoding::HEXLOWER;
+use florin_coin::Coin;
 use florin_crypto::SeededEntropy;
 use florin_rail::Refusal;
 
@@ -82,4 +83,11 @@ impl Vectors {
         let there = std::fs::read_to_string(&path).expect("the vector file; FLORIN_BLESS=1 writes it");
         assert!(there == text, "{file} is not what the code makes; FLORIN_BLESS=1 writes it anew");
     }
+}
+
+/// A coin that was changed.
+pub fn with(coin: &Coin, change: impl Fn(&mut Coin)) -> Coin {
+    let mut coin = coin.clone();
+    change(&mut coin);
+    coin
 }
