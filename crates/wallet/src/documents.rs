@@ -2,7 +2,7 @@
 //! Source: books.md, "The parts of the books" (documents).
 
 use florin_books::{DocumentKey, DocumentKind, ExchangeId, HoldingId, PartyId, Timestamp, TxId};
-use florin_coin::{CoinCause, HolderChoice, TidPy};
+use florin_coin::{HolderChoice, TidPy};
 use florin_crypto::{ByteArray, Bytes, Digest, cbor};
 use florin_money::{Amount, CoinList, CurrencyCode};
 use minicbor::{Decode, Encode};

@@ -1,8 +1,8 @@
 //! What has ended, as the history keeps it. Source: books.md, "The parts of the books" (documents).
 
-use florin_books::{DocumentKey, PartyId, Timestamp};
+use florin_books::{DocumentKey, Timestamp};
 use florin_coin::CoinCause;
-use florin_crypto::{ByteArray, Bytes, Digest};
+use florin_crypto::{ByteArray, Bytes};
 use florin_money::Amount;
 use minicbor::{Decode, Encode};
 

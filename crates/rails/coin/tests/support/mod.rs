@@ -8,12 +8,11 @@ pub mod shelf;
 pub mod vectors;
 pub mod wire;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use florin_books::{
-    Account, Audit, Document, DocumentKey, Effect, Facts, Lane, LaneId, LaneSpec, Needs, OnceKey, Outgoing,
-    PartyId, Record, RegisterId, RegisterSpec, Rejected, Seq, Timestamp, Transition,
+    Account, Effect, Facts, LaneId, Outgoing, PartyId, Record, RegisterId, RegisterSpec, Rejected, Seq,
+    Timestamp, Transition,
 };
 use florin_coin::issuer::{
     AcknowledgeStep, AggregateBalanceStep, BoxOpenStep, BoxPutStep, BoxTakeStep, ChangeStep, CheckStep,
