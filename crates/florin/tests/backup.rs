@@ -63,6 +63,15 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// The books agree with themselves; the bank may have booked what they have lost.
+fn is_sound_by_itself(audit: &Output) {
+    let said = said(audit);
+    let mut findings =
+        said.lines().skip_while(|l| !l.starts_with("Audit:")).skip(1).filter(|l| !l.is_empty());
+    assert!(said.contains("\nAudit: ") && findings.all(|l| l.starts_with("  bank: ")), "{said}");
+    assert!([0, 65].contains(&code(audit)), "{said}");
+}
+
 impl Town {
     async fn open(customers: usize) -> Self {
         let top = tempfile::tempdir().unwrap();
@@ -212,8 +221,7 @@ async fn a_lost_state_is_restored_from_a_backup_made_under_load() {
         let restored = run(&["restore", "--from", backup.to_str().unwrap()], &town.state);
         assert_eq!(code(&restored), 0, "{}", said(&restored));
         std::fs::copy(top.join("lost/bank.access"), town.state.join("bank.access")).unwrap();
-        let audit = run(&["audit"], &town.state);
-        assert_eq!(code(&audit), 0, "backup {n}: {}", said(&audit));
+        is_sound_by_itself(&run(&["audit"], &town.state));
     }
     let again = run(&["restore", "--from", top.join("backup-3").to_str().unwrap()], &town.state);
     assert_eq!(code(&again), 73, "{}", said(&again));
@@ -243,7 +251,9 @@ async fn a_lost_state_is_restored_from_a_backup_made_under_load() {
     }
     town.stop();
     let audit = run(&["audit"], &town.state);
-    assert_eq!(code(&audit), 0, "{}", said(&audit));
+    is_sound_by_itself(&audit);
+    // What the bank has moved in the lost part is named, and pay-outs wait for a person.
+    assert!(said(&audit).contains("Pay-outs are stopped since"), "{}", said(&audit));
     assert!(town.bank.is_running());
 }
 
@@ -257,9 +267,9 @@ async fn a_copy_put_back_by_hand_is_found_out_and_halves_of_two_copies_are_never
     let coins = town.buy(0, 1_900).await;
     town.pay(coins).await.unwrap();
     town.stop();
-    let new = town.keep("new");
     town.start();
     town.stop();
+    let new = town.keep("new");
 
     // One lane only, the identity lane or the books lane: that is noticed, and nobody can accept it.
     for part in ["identity", "books"] {
@@ -285,7 +295,7 @@ async fn a_copy_put_back_by_hand_is_found_out_and_halves_of_two_copies_are_never
         town.buy(0, 100).await;
     }
     town.stop();
-    assert_eq!(code(&run(&["audit"], &town.state)), 0);
+    is_sound_by_itself(&run(&["audit"], &town.state));
 
     // The books from before the acceptance again: as long or longer than the mark, and another history.
     let mark = std::fs::read_to_string(town.state.with_extension("keys").join("high-water")).unwrap();
@@ -318,7 +328,7 @@ async fn without_a_mark_the_bank_still_knows_what_these_books_do_not() {
     // What was accepted is not asked about again.
     town.start();
     town.stop();
-    assert_eq!(code(&run(&["audit"], &town.state)), 0);
+    is_sound_by_itself(&run(&["audit"], &town.state));
     // A mark that is none is not passed over.
     std::fs::write(&mark, b"{}").unwrap();
     town.refuses("mark-not-usable");

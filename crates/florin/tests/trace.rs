@@ -11,6 +11,8 @@
 
 mod support;
 
+use std::process::Stdio;
+
 use serde_json::Value;
 use support::{Home, free_address};
 
@@ -53,11 +55,19 @@ fn bought_and_paid(home: &Home, bank: &str, operator: &str) -> (String, String) 
     home.ok(&["wallet", "register", "--dir", &bob, "--name", "bob"]);
     home.ok(&["wallet", "enrol", "--account", &account]);
     home.ok(&["wallet", "enrol", "--code", home.ok(&["bank", "code", &account]).trim()]);
-    let bought = home.json(&["wallet", "buy", "10.00 FLO"])["id"].as_str().unwrap().to_owned();
+    home.ok(&["wallet", "buy", "10.00 FLO"]);
+    // The purchase as the operator knows it.
+    let bought =
+        home.json(&["operator", "journal", "--kind", "purchase"])["detail"].as_str().unwrap().to_owned();
     let asked = home.ok(&["wallet", "request", "--dir", &bob, "2.50 FLO", "--for", "lunch", "--no-wait"]);
     let invoice = asked.lines().find(|line| line.starts_with("florininvoice1")).unwrap();
-    let paid = home.json(&["wallet", "pay", invoice])["id"].as_str().unwrap().to_owned();
-    (bought, paid)
+    // The payee has to be there for it.
+    let mut pay = home.command(&["--json", "wallet", "pay", invoice]).stdout(Stdio::piped()).spawn().unwrap();
+    while pay.try_wait().unwrap().is_none() {
+        home.ok(&["wallet", "status", "--dir", &bob]);
+    }
+    let paid: Value = serde_json::from_slice(&pay.wait_with_output().unwrap().stdout).unwrap();
+    (bought, paid["id"].as_str().unwrap().to_owned())
 }
 
 /// The payments that a trace shows.

@@ -63,11 +63,14 @@ async fn run(operator: &Arc<Operator>, house: &House) -> Result<Done, ActError> 
     let (before, roll) = (now.minus_ms(seed_ms), now.minus_ms(seed_ms.min(SEGMENT_MS)));
     let (books, keys) = (house.books.clone(), Arc::clone(&operator.keys));
     let horizon = horizon(&operator.issuer.epochs());
+    // What moved money stays until the bank's statement was compared with it.
+    let most =
+        if house.books.spec().lane == IDENTITY { operator.reconciler.compared_to()? } else { Seq(u64::MAX) };
     let terms = operator.config.terms();
     let slack = u64::from(terms.epoch_days).saturating_mul(DAY_MS);
     let work = tokio::task::spawn_blocking(move || {
         let retained = books.strip(before, roll)?;
-        Ok::<_, StoreError>((retained, drop_old(&books, &keys, horizon, slack)?))
+        Ok::<_, StoreError>((retained, drop_old(&books, &keys, horizon, slack, most)?))
     });
     let (retained, dropped) = work.await.map_err(|_| StoreError::Unknown)??;
     let documents = sweep(house, before).await?;
@@ -87,13 +90,17 @@ fn drop_old(
     keys: &OperatorKeys,
     horizon: Timestamp,
     slack_ms: u64,
+    most: Seq,
 ) -> Result<Option<Seq>, StoreError> {
     let first = books.opening()?.map_or(Seq(1), |o| o.seq.next());
     let oldest = books.read(first, 1)?.first().map(|r| r.core.time);
     if oldest.is_none_or(|t| t.plus_ms(slack_ms) >= horizon) {
         return Ok(None);
     }
-    let end = books.seq_before(horizon)?;
+    let end = books.seq_before(horizon)?.min(most);
+    if end < first {
+        return Ok(None);
+    }
     let dropped = books.drop_before(end.next(), &|opening| signed(keys, opening))?;
     Ok(dropped.map(|o| o.seq))
 }
@@ -220,10 +227,12 @@ mod tests {
         }
         let (books, at) = (&lanes.books.books, |day: u64| Timestamp(day * DAY_MS));
         // Not for less than an epoch's worth.
-        assert_eq!(drop_old(books, &keys(1), at(29), 30 * DAY_MS).unwrap(), None);
-        let dropped = drop_old(books, &keys(1), at(60), 30 * DAY_MS).unwrap().unwrap();
+        let all = Seq(u64::MAX);
+        assert_eq!(drop_old(books, &keys(1), at(29), 30 * DAY_MS, all).unwrap(), None);
+        assert_eq!(drop_old(books, &keys(1), at(60), 30 * DAY_MS, Seq(0)).unwrap(), None, "not compared");
+        let dropped = drop_old(books, &keys(1), at(60), 30 * DAY_MS, all).unwrap().unwrap();
         assert!(dropped > Seq(40) && dropped <= Seq(60), "{dropped:?}");
-        assert_eq!(drop_old(books, &keys(1), at(60), 30 * DAY_MS).unwrap(), None, "it was done");
+        assert_eq!(drop_old(books, &keys(1), at(60), 30 * DAY_MS, all).unwrap(), None, "it was done");
         assert!(books.audit().unwrap().is_clean());
         check_openings(&lanes, &keys(1)).unwrap();
         assert!(check_openings(&lanes, &keys(2)).is_err(), "signed by somebody else");

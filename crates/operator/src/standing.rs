@@ -25,7 +25,7 @@ use crate::restore::{Restored, restored};
 /// That somebody accepted books that are not the latest; one for each time, in both lanes.
 ///
 /// Shape: `[at, reason, records lost, bank read until]`. Units: milliseconds; records of this lane, as far as is known.
-const ACCEPTED: DocumentKind = DocumentKind(0x0310);
+pub(crate) const ACCEPTED: DocumentKind = DocumentKind(0x0310);
 /// Until where the bank's news was looked through when books were accepted; one document, identity lane.
 const BANK_SEEN: DocumentKey = DocumentKey::new(DocumentKind(0x0311), [0; 16]);
 /// A new epoch is to begin at the next start, since coins of the present one were lost; one document, books lane. Who

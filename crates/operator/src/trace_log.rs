@@ -18,7 +18,7 @@ use crate::key_holder::{HOLDERS, KnownHolder};
 pub const NO_REASON: Refusal = Refusal::new("trace-without-reason", Class::BadRequest, Blame::Asker, false);
 
 /// Entries and their head.
-const LOG: DocumentKind = DocumentKind(0x0303);
+pub(crate) const LOG: DocumentKind = DocumentKind(0x0303);
 const HEAD: DocumentKey = DocumentKey::new(LOG, [0xff; 16]);
 
 /// What is traced.

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use florin_books::Timestamp;
 use florin_operator::reading::{AccountsReport, Export, accounts, journal_page};
 use florin_parties::bank::{BankNews, Direction};
 use support::Town;
@@ -100,6 +101,36 @@ async fn hledger_finds_the_export_balanced_with_the_balances_of_the_books() {
     theirs.retain(|_, balance| balance != "0" && !balance.starts_with("0.00"));
     assert_eq!(theirs, ours);
     assert!(ours.len() >= 4, "{ours:?}");
+}
+
+#[tokio::test]
+async fn where_records_were_dropped_the_export_begins_with_what_stands_in_their_place() {
+    if !is_there() {
+        return;
+    }
+    let town = busy().await;
+    // A segment of the second copy ends here, and all is folded by the time it is opened again.
+    for house in [&town.operator.lanes.identity, &town.operator.lanes.books] {
+        house.books.strip(Timestamp(0), Timestamp(u64::MAX)).unwrap();
+    }
+    town.pays(300).await;
+    town.news().await;
+    town.issues(685, 20, 2);
+    let town = town.again();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("florin.journal");
+    let (whole, before) = export(&town);
+    judged(&file, &whole).unwrap();
+    let held = balances(&file);
+    for house in [&town.operator.lanes.identity, &town.operator.lanes.books] {
+        assert!(house.books.drop_before(house.books.durable(), &|_| vec![1]).unwrap().is_some());
+    }
+    let (text, report) = export(&town);
+    assert!(report.lanes.iter().all(|l| l.opening.as_ref().unwrap().seq > 0));
+    assert_eq!(report.accounts, before.accounts);
+    judged(&file, &text).unwrap_or_else(|said| panic!("{said}\n{text}"));
+    assert_eq!(balances(&file), held);
+    assert!(text.contains("opening") && text.len() < whole.len(), "{text}");
 }
 
 #[tokio::test]

@@ -4,12 +4,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use florin_books::Account;
-use florin_money::CurrencyCode;
+use florin_books::{Account, Opening};
+use florin_money::{Currency, CurrencyCode};
+use florin_shell::house::House;
 use florin_shell::utc::utc_ms;
+use florin_store::StoreError;
 use serde::{Deserialize, Serialize};
 
-use super::{Group, Money, ReadingError, Table, account_code, currency_of, exponent_of, lane_name};
+use super::{
+    Group, Money, PostingLine, ReadingError, Table, account_code, currency_of, exponent_of, lane_name,
+};
 use crate::lanes::{BOOKS, IDENTITY, Lanes};
 
 /// How far a lane was when it was read.
@@ -21,6 +25,20 @@ pub struct LaneHead {
     pub seq: u64,
     /// Lane time, in RFC 3339.
     pub time: String,
+    /// Where its journal begins, if records were dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opening: Option<OpeningLine>,
+}
+
+/// What stands in place of a lane's dropped records.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OpeningLine {
+    /// The last record that is not there any more.
+    pub seq: u64,
+    /// Lane time there, in RFC 3339.
+    pub time: String,
+    /// Every balance there that was not zero.
+    pub balances: Vec<PostingLine>,
 }
 
 /// One account in one currency. Debit is positive, credit negative.
@@ -131,6 +149,19 @@ impl fmt::Display for AccountsReport {
     }
 }
 
+fn opening(house: &House, known: Currency) -> Result<Option<OpeningLine>, ReadingError> {
+    let Some(stored) = house.books.opening()? else { return Ok(None) };
+    let wrong = |_| StoreError::Damaged { file: "an opening".into(), why: "it cannot be read" };
+    let opening = Opening::of_state(house.books.spec().clone(), &stored.state).map_err(wrong)?;
+    let line = |(account, code, balance): &(Account, CurrencyCode, i64)| PostingLine {
+        account: account_code(account),
+        money: Money::new(*balance, exponent_of(*code, known)),
+        currency: code.to_string(),
+    };
+    let balances = opening.balances.iter().map(line).collect();
+    Ok(Some(OpeningLine { seq: opening.seq.0, time: utc_ms(opening.time), balances }))
+}
+
 /// Reads both lanes, each at one moment of its own.
 ///
 /// # Errors
@@ -143,7 +174,8 @@ pub fn accounts(lanes: &Lanes) -> Result<AccountsReport, ReadingError> {
     for (place, (house, id)) in [(&lanes.identity, IDENTITY), (&lanes.books, BOOKS)].into_iter().enumerate() {
         let (seq, time, balances) =
             house.books.view(|l| (l.seq(), l.time(), l.balances().collect::<Vec<_>>()))?;
-        heads.push(LaneHead { lane: lane_name(id).into(), seq: seq.0, time: utc_ms(time) });
+        let opening = opening(house, known)?;
+        heads.push(LaneHead { lane: lane_name(id).into(), seq: seq.0, time: utc_ms(time), opening });
         for (account, code, balance) in balances {
             let group = Group::of(&account);
             let add = |sums: &mut [i64; 2]| {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
-use super::{AccountsReport, JournalLine, JournalPlace, JournalQuery, Money, decimal};
+use super::{AccountsReport, JournalLine, JournalPlace, JournalQuery, Money, PostingLine, decimal};
 
 /// An export under way: every record that posts, as one transaction; then what the books say each account holds.
 pub struct Export<W: Write> {
@@ -27,7 +27,8 @@ impl<W: Write> Export<W> {
     pub fn begin(mut out: W, report: &AccountsReport) -> io::Result<Self> {
         writeln!(out, "; The journal of a Florin operator, both lanes. Debits are positive.")?;
         for lane in &report.lanes {
-            writeln!(out, "; lane {}: records 1 to {}, to {}", lane.lane, lane.seq, lane.time)?;
+            let first = lane.opening.as_ref().map_or(0, |o| o.seq).saturating_add(1);
+            writeln!(out, "; lane {}: records {first} to {}, to {}", lane.lane, lane.seq, lane.time)?;
         }
         writeln!(out, "decimal-mark .\n")?;
         let balances: BTreeMap<(String, String), Money> = report
@@ -36,14 +37,23 @@ impl<W: Write> Export<W> {
             .map(|a| ((a.account.clone(), a.currency.clone()), a.together.clone()))
             .collect();
         let exponents = balances.iter().map(|((_, c), m)| (c.clone(), exponent(&m.amount))).collect();
-        Ok(Self {
+        let mut export = Self {
             out,
             balances,
             seen: BTreeSet::new(),
             exponents,
             last_day: "1970-01-01".into(),
             transactions: 0,
-        })
+        };
+        // In order of time, as everything that follows.
+        let mut openings: Vec<_> =
+            report.lanes.iter().filter_map(|l| l.opening.as_ref().map(|o| (o, &l.lane))).collect();
+        openings.sort_by(|a, b| a.0.time.cmp(&b.0.time));
+        for (opening, lane) in openings {
+            let what = format!("({lane}:{}) opening", opening.seq);
+            export.transaction(&opening.time, &what, "", &opening.balances)?;
+        }
+        Ok(export)
     }
 
     /// The records that belong to it, in order of time.
@@ -63,13 +73,24 @@ impl<W: Write> Export<W> {
     /// # Errors
     /// Those of `out`.
     pub fn record(&mut self, line: &JournalLine) -> io::Result<()> {
-        if line.postings.is_empty() {
+        let what = format!("({}:{}) {}", line.lane, line.seq, line.what);
+        self.transaction(&line.time, &what, &line.detail, &line.postings)
+    }
+
+    fn transaction(
+        &mut self,
+        time: &str,
+        what: &str,
+        detail: &str,
+        postings: &[PostingLine],
+    ) -> io::Result<()> {
+        if postings.is_empty() {
             return Ok(());
         }
-        let day = line.time.get(..10).unwrap_or(&self.last_day).to_owned();
-        let detail = if line.detail.is_empty() { String::new() } else { format!(", {}", line.detail) };
-        writeln!(self.out, "{day} ({}:{}) {}  ; {}{detail}", line.lane, line.seq, line.what, line.time)?;
-        for p in &line.postings {
+        let day = time.get(..10).unwrap_or(&self.last_day).to_owned();
+        let detail = if detail.is_empty() { String::new() } else { format!(", {detail}") };
+        writeln!(self.out, "{day} {what}  ; {time}{detail}")?;
+        for p in postings {
             self.exponents.entry(p.currency.clone()).or_insert_with(|| exponent(&p.money.amount));
             let amount = format!("{} {}", p.money.amount, symbol(&p.currency));
             writeln!(self.out, "    {}  {amount}", p.account)?;

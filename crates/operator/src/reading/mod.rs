@@ -15,7 +15,7 @@ use florin_money::{Currency, CurrencyCode};
 use florin_store::{CommitError, StoreError};
 use serde::{Deserialize, Serialize};
 
-pub use accounts::{AccountRow, AccountsReport, LaneHead, TotalRow, accounts};
+pub use accounts::{AccountRow, AccountsReport, LaneHead, OpeningLine, TotalRow, accounts};
 pub use circulation::{By, CirculationReport, CirculationRow, circulation};
 pub use coins::CoinsLine;
 pub use hledger::Export;

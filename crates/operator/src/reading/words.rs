@@ -1,14 +1,17 @@
 //! What a record was, in words: from the once keys that it took, else from what it wrote.
 //! Source: books.md, "The parts" (once keys); the numbers of rails and parties in their `kinds`.
 
-use florin_books::{Account, Core, DocumentKind, Effect, OnceKey, PartyId, Record};
+use florin_books::{Account, Core, DocumentKind, Effect, OnceKey, PartyId, Record, TxId};
 use florin_coin::kinds as coin;
 use florin_parties::kinds as parties;
 use florin_parties::treasury::{OrderRecord, OrderState, QueueItem, QueueReason};
 
 use crate::bank::CURSOR;
+use crate::control;
 use crate::operator::SINCE;
 use crate::reconcile::kinds::{BRAKE, CHECKED};
+use crate::standing::ACCEPTED;
+use crate::trace_log;
 
 /// What a record was.
 pub(super) struct Words {
@@ -30,6 +33,10 @@ const STEPS: &[(u8, u8, &str)] = &[
     (coin::RAIL_NUMBER, coin::STEP_ACK, "payment-acknowledged"),
     (coin::RAIL_NUMBER, coin::STEP_CHANGE, "change"),
     (coin::RAIL_NUMBER, coin::STEP_REDEEM, "redeem"),
+    (coin::RAIL_NUMBER, coin::STEP_REFRESH, "refresh"),
+    (coin::RAIL_NUMBER, coin::STEP_REFUND, "refund"),
+    (coin::RAIL_NUMBER, coin::STEP_REDEEM_AGGREGATE, "redeem-aggregate"),
+    (coin::RAIL_NUMBER, coin::STEP_HONOUR, "honour"),
     (coin::RAIL_NUMBER, coin::STEP_PAYOUT, "pay-out"),
     (coin::RAIL_NUMBER, coin::STEP_WREQUEST3, "purchase"),
     (coin::RAIL_NUMBER, coin::STEP_HAND_OVER, "hand-over"),
@@ -41,6 +48,7 @@ const STEPS: &[(u8, u8, &str)] = &[
     (parties::RAIL_NUMBER, parties::STEP_CONFIRM, "confirm"),
     (parties::RAIL_NUMBER, parties::STEP_COPY, "participant-copied"),
     (parties::RAIL_NUMBER, parties::STEP_BANK_EVENT, "bank"),
+    (control::RAIL_NUMBER, control::STEP_ORDER, "order-of-two"),
 ];
 
 /// Documents that name a record which has taken no once key.
@@ -50,6 +58,10 @@ const DOCUMENTS: &[(DocumentKind, &str)] = &[
     (CHECKED.kind, "statement-checked"),
     (CURSOR.kind, "bank-news-read"),
     (SINCE.kind, "keys-in-use"),
+    (trace_log::LOG, "trace"),
+    (control::EXECUTED, "order-carried-out"),
+    (ACCEPTED, "books-accepted"),
+    (coin::EPOCHS, "epochs"),
     (coin::POST_BOX, "box"),
 ];
 
@@ -61,6 +73,7 @@ pub(super) fn words(record: &Record) -> Words {
     });
     let (what, detail) = match named {
         Some((_, "bank")) => bank(core),
+        Some((_, "purchase")) => ("purchase".into(), purchase(core)),
         Some((_, word)) => (denied(core, word), String::new()),
         None => unnamed(core),
     };
@@ -72,11 +85,17 @@ pub(super) fn words(record: &Record) -> Words {
 /// A payment, change or redemption that spent nothing was recorded as a no; so was a collection that issued nothing.
 fn denied(core: &Core, word: &str) -> String {
     let no = match word {
-        "payment" | "change" | "redeem" => core.consumed.is_empty(),
+        "payment" | "change" | "redeem" | "refresh" | "refund" => core.consumed.is_empty(),
         "collect" => core.created.is_empty(),
         _ => false,
     };
     if no { format!("{word}-denied") } else { word.to_owned() }
+}
+
+/// The purchase's id, by which it is traced and its evidence is found.
+fn purchase(core: &Core) -> String {
+    let written = core.documents.iter().find(|d| d.key.kind == coin::PURCHASE);
+    written.map(|d| TxId::new(d.key.id).to_string()).unwrap_or_default()
 }
 
 /// What the bank said, by what it did to an order or to the account.

@@ -138,12 +138,27 @@ impl Reconciler {
         }
     }
 
-    /// Compares from the first entry on.
+    /// Compares from the first entry on; where records were dropped, from where both last agreed, which is later.
     ///
     /// # Errors
     /// Those of the books.
     pub async fn compare_all(&self) -> Result<StatementReport, ActError> {
-        Ok(self.compare_from(Checked::default()).await?.0)
+        let whole = self.identity.books.opening().map_err(ActError::Store)?.is_none();
+        let from = if whole { Checked::default() } else { self.checked()? };
+        Ok(self.compare_from(from).await?.0)
+    }
+
+    fn checked(&self) -> Result<Checked, StoreError> {
+        let facts = self.identity.books.load(&needs_checked())?;
+        Ok(facts.document(&CHECKED).and_then(Checked::read).unwrap_or_default())
+    }
+
+    /// The last record that the statement was compared with and agrees to; 0 where there is none.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn compared_to(&self) -> Result<Seq, StoreError> {
+        Ok(Seq(self.checked()?.seq))
     }
 
     /// Compares every so often until stopped.
@@ -165,8 +180,7 @@ impl Reconciler {
     /// Those of the books.
     pub async fn compare_on(&self) -> Result<StatementReport, ActError> {
         self.stopped.set(i64::from(brake::stopped(&self.identity)?.is_some()));
-        let facts = self.identity.books.load(&needs_checked())?;
-        let from = facts.document(&CHECKED).and_then(Checked::read).unwrap_or_default();
+        let from = self.checked()?;
         let (report, agreed) = self.compare_from(from).await?;
         self.count(&report);
         match &report {
