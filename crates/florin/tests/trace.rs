@@ -64,7 +64,7 @@ fn bought_and_paid(home: &Home, bank: &str, operator: &str) -> (String, String) 
     // The payee has to be there for it.
     let mut pay = home.command(&["--json", "wallet", "pay", invoice]).stdout(Stdio::piped()).spawn().unwrap();
     while pay.try_wait().unwrap().is_none() {
-        home.ok(&["wallet", "status", "--dir", &bob]);
+        home.run(&["wallet", "status", "--dir", &bob]);
     }
     let paid: Value = serde_json::from_slice(&pay.wait_with_output().unwrap().stdout).unwrap();
     (bought, paid["id"].as_str().unwrap().to_owned())
