@@ -73,7 +73,7 @@ async fn run(operator: &Arc<Operator>, house: &House) -> Result<Done, ActError> 
         Ok::<_, StoreError>((retained, drop_old(&books, &keys, horizon, slack, most)?))
     });
     let (retained, dropped) = work.await.map_err(|_| StoreError::Unknown)??;
-    let documents = sweep(house, before).await?;
+    let documents = sweep(house, before, horizon).await?;
     Ok(Done { retained, documents, dropped })
 }
 
@@ -133,16 +133,19 @@ pub(crate) fn check_openings(lanes: &Lanes, keys: &OperatorKeys) -> Result<(), S
 }
 
 /// Removes documents that only serve repeats and are past their time; how many.
-async fn sweep(house: &House, before: Timestamp) -> Result<usize, ActError> {
+async fn sweep(house: &House, before: Timestamp, records: Timestamp) -> Result<usize, ActError> {
     let end = house.books.seq_before(before)?;
     let mut gone: usize = 0;
     for kind in RETAINED_KINDS {
         let mut page = None;
         for _ in 0..PAGES_MAX {
             let (some, next) = house.books.older(kind, end, page, PAGE)?;
-            let old: Vec<DocumentKey> =
-                some.iter().filter(|(_, _, v)| may_go(kind, v, before)).map(|(key, ..)| *key).collect();
-            gone = gone.saturating_add(remove(house, old, before).await?);
+            let old: Vec<DocumentKey> = some
+                .iter()
+                .filter(|(_, _, v)| may_go(kind, v, before, records))
+                .map(|(key, ..)| *key)
+                .collect();
+            gone = gone.saturating_add(remove(house, old, (before, records)).await?);
             page = next;
             if page.is_none() {
                 break;
@@ -152,7 +155,11 @@ async fn sweep(house: &House, before: Timestamp) -> Result<usize, ActError> {
     Ok(gone)
 }
 
-async fn remove(house: &House, keys: Vec<DocumentKey>, before: Timestamp) -> Result<usize, ActError> {
+async fn remove(
+    house: &House,
+    keys: Vec<DocumentKey>,
+    (before, records): (Timestamp, Timestamp),
+) -> Result<usize, ActError> {
     if keys.is_empty() {
         return Ok(0);
     }
@@ -160,7 +167,8 @@ async fn remove(house: &House, keys: Vec<DocumentKey>, before: Timestamp) -> Res
     let mut count = 0;
     let done = house.act(&needs, |facts, _| {
         // Decided again on what is there now: a document may have been written since.
-        let old = keys.iter().filter(|k| facts.document(k).is_some_and(|v| may_go(k.kind, v, before)));
+        let old =
+            keys.iter().filter(|k| facts.document(k).is_some_and(|v| may_go(k.kind, v, before, records)));
         let mut t = Transition::new(Digest([0; 32]), facts.as_of);
         old.for_each(|key| t.remove(*key));
         count = t.documents.len();

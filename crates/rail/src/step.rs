@@ -92,6 +92,15 @@ pub trait Step: Send + Sync {
     /// Where the record no longer holds its seed.
     fn reply(&self, opened: &Self::Opened, record: &Record) -> Result<Vec<u8>, Refusal>;
 
+    /// The reply to a request that came before. The same, but where what the seed of an old record had still stands
+    /// elsewhere: a record loses its seed with time, and what is owed is owed all the same.
+    ///
+    /// # Errors
+    /// Where neither is left.
+    fn reissue(&self, opened: &Self::Opened, record: &Record, _facts: &Facts) -> Result<Vec<u8>, Refusal> {
+        self.reply(opened, record)
+    }
+
     /// Whether the request is by whom it says it is, where only the facts can tell. Asked before anything is said about a
     /// once key that is taken; if not, the asker hears `bad-request` and learns nothing (G9).
     fn is_authentic(&self, _opened: &Self::Opened, _facts: &Facts) -> bool {

@@ -154,7 +154,7 @@ impl House {
         }
         let record = self.books.record(seq).map_err(|e| store_refusal(&e))?.ok_or(ASK_STATUS)?;
         if record.core.cause == *cause || step.may_reissue(opened, &record, facts) {
-            return step.reply(opened, &record);
+            return step.reissue(opened, &record, facts);
         }
         // Once the seed has gone, nobody can tell any more whether the request is the one that was answered.
         Err(if record.seed.is_none() { ASK_STATUS } else { REQUEST_ID_REUSED })

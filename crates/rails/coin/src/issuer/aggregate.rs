@@ -18,6 +18,7 @@ use minicbor::{Decode, Encode};
 use super::frame::{Unverified, addressed, may_act, read_signed, unseal};
 use super::keys::Issuer;
 use super::payout::PayOut;
+use super::recall;
 use crate::aggregate_messages::{
     AggregateBalance, AggregateBalanceReq, AggregateStatement, RedeemAggregateReq,
 };
@@ -46,6 +47,22 @@ struct RedeemedSeed {
     payout: TxId,
     #[cbor(n(2), with = "minicbor::bytes")]
     kid: KeyId,
+}
+
+impl RedeemedSeed {
+    /// The seed; once it has gone, the posting and the order say the same.
+    fn recall(record: &Record, issuer: &Issuer, payee: PartyId) -> Result<Self, Refusal> {
+        if let Some(seed) = record.seed() {
+            return cbor::decode_strict(seed).map_err(|_| ASK_STATUS);
+        }
+        let posting = record.core.postings.iter().find(|p| p.account == Account::Party(payee));
+        let (posting, payout) = posting.zip(recall::payout(record)).ok_or(ASK_STATUS)?;
+        let register =
+            issuer.registers.iter().find(|r| r.denominations.currency().code() == posting.currency);
+        let currency = register.ok_or(ASK_STATUS)?.denominations.currency();
+        let amount = Amount::new(posting.delta.unsigned_abs(), currency);
+        Ok(Self { amount, payout, kid: issuer.keys.signing_kid() })
+    }
 }
 
 /// What a payee has gathered, in minor units.
@@ -114,7 +131,7 @@ impl Step for RedeemAggregateStep {
 
     fn reply(&self, o: &Self::Opened, record: &Record) -> Result<Vec<u8>, Refusal> {
         let m = &o.request.message;
-        let seed: RedeemedSeed = record.seed().and_then(|s| cbor::decode_strict(s).ok()).ok_or(ASK_STATUS)?;
+        let seed = RedeemedSeed::recall(record, &self.0, m.context.sender)?;
         let statement = AggregateStatement {
             context: Context::new(RAIL, "aggregate-statement", self.0.id(), m.context.sender),
             txid: m.txid,

@@ -132,12 +132,7 @@ impl Step for CollectStep {
         let mut t = Transition::new(Digest([0; 32]), facts.as_of);
         t.once = self.needs(o).once;
         t.requires.push(Condition::NotAfter(o.request.exp.plus_ms(SKEW_MS)));
-        let seed = CollectSeed {
-            k_issue: claim.k_issue,
-            refused: claim.refused.clone(),
-            kid: self.0.keys.signing_kid(),
-        };
-        t.seed = cbor::encode(&seed);
+        t.seed = cbor::encode(&CollectSeed::of(&claim, &self.0));
         let key = DocumentKey::new(CLAIM, claim_id(&o.request.claim.0));
         t.write(key, cbor::encode(&Claim { collected: true, ..claim.clone() }));
         if claim.refused.is_some() {
@@ -166,6 +161,32 @@ impl Step for CollectStep {
 
     fn reply(&self, o: &OpenedCollect, record: &Record) -> Result<Vec<u8>, Refusal> {
         let seed: CollectSeed = record.seed().and_then(|s| cbor::decode_strict(s).ok()).ok_or(ASK_STATUS)?;
+        self.answer(o, record, seed)
+    }
+
+    /// The claim keeps what the seed had until the coins are acknowledged.
+    fn reissue(&self, o: &OpenedCollect, record: &Record, facts: &Facts) -> Result<Vec<u8>, Refusal> {
+        let claim = claim_of(facts, claim_id(&o.request.claim.0));
+        match claim.filter(|c| record.seed().is_none() && !c.acknowledged) {
+            None => self.reply(o, record),
+            Some(claim) => self.answer(o, record, CollectSeed::of(&claim, &self.0)),
+        }
+    }
+
+    /// A purchaser that lost its request asks anew with the same claim, until it has acknowledged.
+    fn may_reissue(&self, o: &OpenedCollect, _: &Record, facts: &Facts) -> bool {
+        claim_of(facts, claim_id(&o.request.claim.0)).is_some_and(|c| !c.acknowledged)
+    }
+}
+
+impl CollectSeed {
+    fn of(claim: &Claim, issuer: &Issuer) -> Self {
+        Self { k_issue: claim.k_issue, refused: claim.refused.clone(), kid: issuer.keys.signing_kid() }
+    }
+}
+
+impl CollectStep {
+    fn answer(&self, o: &OpenedCollect, record: &Record, seed: CollectSeed) -> Result<Vec<u8>, Refusal> {
         let refusal = match seed.refused {
             None => None,
             Some(reason) => {
@@ -181,11 +202,6 @@ impl Step for CollectStep {
         let answer = PurchaseIssuance1 { coins: self.0.mint(&record.core.created)?, refusal };
         let frame = ReplyFrame::new(RAIL, "purchase-issuance1", self.0.id(), PartyId::NONE, o.th);
         Ok(frame.seal(&issuance_key(&seed.k_issue.0, &o.exporter), &answer))
-    }
-
-    /// A purchaser that lost its request asks anew with the same claim, until it has acknowledged.
-    fn may_reissue(&self, o: &OpenedCollect, _: &Record, facts: &Facts) -> bool {
-        claim_of(facts, claim_id(&o.request.claim.0)).is_some_and(|c| !c.acknowledged)
     }
 }
 

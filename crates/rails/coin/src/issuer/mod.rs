@@ -17,6 +17,7 @@ mod payment;
 mod payout;
 mod post;
 mod purchase;
+mod recall;
 mod redeem;
 mod refresh;
 mod refund;

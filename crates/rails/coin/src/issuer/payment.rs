@@ -16,6 +16,7 @@ use super::frame::{Unverified, addressed, check_deadline, may_act, read, read_si
 use super::holders::HolderList;
 use super::keys::{Checked, Issuer};
 use super::payout::PayOut;
+use super::recall::Asked;
 use super::verdict::{PaymentSeed, causes_salt, for_payer};
 use crate::choice::HolderChoice;
 use crate::coin::{BadCoin, COINS_ISSUED_MAX, CoinCause};
@@ -62,6 +63,11 @@ impl OpenedPayment {
         let asks = self.request.message.context.sender;
         let own = self.coins.as_ref().filter(|coins| coins.inside.payee == asks);
         own.map(|coins| coins.checked.numbers.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn asked(&self) -> Asked {
+        let m = &self.request.message;
+        Asked { payee: m.context.sender, com: m.com, enc_c1: Some(self.enc_c1) }
     }
 
     /// Seals a reply to the payee that asks.
@@ -127,7 +133,7 @@ impl Step for PaymentStep {
     }
 
     fn reply(&self, o: &OpenedPayment, record: &Record) -> Result<Vec<u8>, Refusal> {
-        let seed = PaymentSeed::of(record)?.about(o.enc_c1);
+        let seed = PaymentSeed::recall(record, &self.0, &o.asked())?.about(o.enc_c1);
         let coins = o.coins.as_ref().ok_or(PAYMENT_DENIED)?;
         let salt = causes_salt(&coins.exporter);
         let verdict = seed.sign(&self.0, record.core.time, &salt)?;
@@ -145,7 +151,7 @@ impl Step for PaymentStep {
 
     /// The same envelope under a new reply key, until acknowledged (V3); or a payment that was voided.
     fn may_reissue(&self, o: &OpenedPayment, record: &Record, facts: &Facts) -> bool {
-        let Ok(seed) = PaymentSeed::of(record) else { return false };
+        let Ok(seed) = PaymentSeed::recall(record, &self.0, &o.asked()) else { return false };
         let m = &o.request.message;
         let its = seed.com == m.com && seed.payee == m.context.sender;
         let same = seed.tid == m.tid && seed.enc_c1 == o.enc_c1;

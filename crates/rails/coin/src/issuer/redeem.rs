@@ -15,6 +15,7 @@ use minicbor::{Decode, Encode};
 use super::frame::{Unverified, addressed, may_act, read_signed, unseal};
 use super::keys::{Checked, Issuer};
 use super::payout::PayOut;
+use super::recall;
 use crate::coin::{BadCoin, CoinCause};
 use crate::epoch::Purpose;
 use crate::kinds::{PAY_OUT, RAIL, STEP_REDEEM, once};
@@ -50,6 +51,18 @@ impl StatementSeed {
     pub fn to_bytes(&self) -> Vec<u8> {
         cbor::encode(self)
     }
+
+    /// The seed; once it has gone, a record that has spent coins still says that it took them all.
+    fn recall(record: &Record, issuer: &Issuer) -> Result<Self, Refusal> {
+        match record.seed() {
+            Some(seed) => cbor::decode_strict(seed).map_err(|_| ASK_STATUS),
+            None if record.core.consumed.is_empty() => Err(ASK_STATUS),
+            None => {
+                let kid = issuer.keys.signing_kid();
+                Ok(Self { causes: Vec::new(), payout: recall::payout(record), kid })
+            }
+        }
+    }
 }
 
 /// The answer to Change, Refresh and Redeem, from its record alone.
@@ -59,7 +72,7 @@ pub(super) fn statement_answer(
     to: PartyId,
     record: &Record,
 ) -> Result<ExchangeAnswer, Refusal> {
-    let seed: StatementSeed = record.seed().and_then(|s| cbor::decode_strict(s).ok()).ok_or(ASK_STATUS)?;
+    let seed = StatementSeed::recall(record, issuer)?;
     let statement = CoinStatement {
         context: Context::new(RAIL, "coin-statement", issuer.id(), to),
         txid,

@@ -10,7 +10,7 @@ use florin_books::{
 };
 use florin_crypto::{Bytes, Digest, Exporter, cbor};
 use florin_money::CoinList;
-use florin_parties::{KeyId, Participant, ReplyFrame};
+use florin_parties::{Participant, ReplyFrame};
 use florin_rail::common::{ASK_STATUS, BAD_REQUEST, FAULT, REQUEST_EXPIRED, SKEW_MS, check_exp};
 use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName};
 
@@ -105,8 +105,14 @@ impl Step for RefundStep {
     }
 
     fn reply(&self, o: &OpenedRefund, record: &Record) -> Result<Vec<u8>, Refusal> {
-        let kid: Bytes = record.seed().and_then(|s| cbor::decode_strict(s).ok()).ok_or(ASK_STATUS)?;
-        let kid: KeyId = kid.0.try_into().map_err(|_| ASK_STATUS)?;
+        // Nothing but the key stands in the seed.
+        let kid = match record.seed() {
+            Some(seed) => {
+                let kid: Bytes = cbor::decode_strict(seed).map_err(|_| ASK_STATUS)?;
+                kid.0.try_into().map_err(|_| ASK_STATUS)?
+            }
+            None => self.0.keys.signing_kid(),
+        };
         let m = &o.request.message;
         let sets = self.minted(record)?;
         let statement = RefundStatement {

@@ -11,6 +11,7 @@ use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName, label, tra
 
 use super::frame::{Unverified, addressed, may_act, read, read_signed, unseal};
 use super::keys::Issuer;
+use super::recall::Asked;
 use super::verdict::{PaymentSeed, causes_salt, for_payer};
 use crate::com::{TidPy, pay_id};
 use crate::kinds::{RAIL, STEP_PAYMENT, envelope_once, once};
@@ -80,6 +81,12 @@ pub struct OpenedPayerStatus {
     gives_up: bool,
 }
 
+impl OpenedPayerStatus {
+    const fn asked(&self) -> Asked {
+        Asked { payee: self.inside.payee, com: self.request.com, enc_c1: Some(self.enc_c1) }
+    }
+}
+
 impl Step for PayerStatusStep {
     type Opened = OpenedPayerStatus;
 
@@ -141,7 +148,7 @@ impl Step for PayerStatusStep {
     }
 
     fn reply(&self, o: &OpenedPayerStatus, record: &Record) -> Result<Vec<u8>, Refusal> {
-        let seed = PaymentSeed::of(record)?.about(o.enc_c1);
+        let seed = PaymentSeed::recall(record, &self.0, &o.asked())?.about(o.enc_c1);
         let salt = causes_salt(&o.exporter);
         let signed = seed.sign(&self.0, record.core.time, &salt)?;
         Ok(for_payer(&seed, &signed, "status", self.0.id(), o.request.context.sender, &o.exporter, salt))
@@ -149,7 +156,7 @@ impl Step for PayerStatusStep {
 
     /// Whatever took one of the once keys is the answer.
     fn may_reissue(&self, o: &OpenedPayerStatus, record: &Record, _: &Facts) -> bool {
-        PaymentSeed::of(record).is_ok_and(|seed| seed.com == o.request.com)
+        PaymentSeed::recall(record, &self.0, &o.asked()).is_ok_and(|seed| seed.com == o.request.com)
     }
 }
 
@@ -161,6 +168,13 @@ pub struct OpenedPayeeStatus {
     request: Unverified<PayeeStatus>,
     exporter: Exporter,
     th: Digest,
+}
+
+impl OpenedPayeeStatus {
+    const fn asked(&self) -> Asked {
+        let m = &self.request.message;
+        Asked { payee: m.context.sender, com: m.com, enc_c1: None }
+    }
 }
 
 impl Step for PayeeStatusStep {
@@ -224,7 +238,7 @@ impl Step for PayeeStatusStep {
     }
 
     fn reply(&self, o: &OpenedPayeeStatus, record: &Record) -> Result<Vec<u8>, Refusal> {
-        let seed = PaymentSeed::of(record)?;
+        let seed = PaymentSeed::recall(record, &self.0, &o.asked())?;
         // The payee never gets the payer's salt, so the causes stay closed to it.
         let salt = florin_crypto::ByteArray([0; 16]);
         let shown = PaymentSeed { causes: Vec::new(), ..seed };
@@ -236,6 +250,7 @@ impl Step for PayeeStatusStep {
 
     fn may_reissue(&self, o: &OpenedPayeeStatus, record: &Record, _: &Facts) -> bool {
         let m = &o.request.message;
-        PaymentSeed::of(record).is_ok_and(|seed| seed.com == m.com && seed.payee == m.context.sender)
+        PaymentSeed::recall(record, &self.0, &o.asked())
+            .is_ok_and(|seed| seed.com == m.com && seed.payee == m.context.sender)
     }
 }

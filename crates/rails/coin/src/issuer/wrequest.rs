@@ -16,7 +16,7 @@ use super::purchase::{Purchase, PurchaseState};
 use super::sealed_claim::NotSealed;
 use crate::coin::COINS_ISSUED_MAX;
 use crate::escrow::OpenedBox;
-use crate::kinds::{RAIL, RAIL_NUMBER, STEP_WREQUEST3, once};
+use crate::kinds::{PURCHASE, RAIL, RAIL_NUMBER, STEP_WREQUEST3, once};
 use crate::purchase_messages::{
     Accepted, Authorisation, Cookie, PurchaseKeys, WRequest1, WRequest2, WRequest2Answer, WRequest3,
     WRequest3Content, exported,
@@ -190,7 +190,6 @@ impl Step for WRequest3Step {
             at: moment.now,
         };
         t.write(Purchase::key_of(id), cbor::encode(&purchase));
-        t.seed = cbor::encode(&id);
         Decision::Apply(t)
     }
 
@@ -202,7 +201,8 @@ impl Step for WRequest3Step {
     }
 
     fn reply(&self, o: &OpenedWRequest3, record: &Record) -> Result<Vec<u8>, Refusal> {
-        let purchase: TxId = record.seed().and_then(|s| cbor::decode_strict(s).ok()).ok_or(ASK_STATUS)?;
+        let written = record.core.documents.iter().find(|d| d.key.kind == PURCHASE);
+        let purchase = TxId::new(written.ok_or(ASK_STATUS)?.key.id);
         let accepted = Accepted { purchase, request: o.request };
         Ok(reply_seal(&o.keys.reply(), o.cookie.th.as_bytes(), &cbor::encode(&accepted)))
     }

@@ -270,7 +270,7 @@ impl World {
         }
         let record = self.shelf(lane).record(seq);
         if record.core.cause == *cause || step.may_reissue(opened, &record, facts) {
-            return step.reply(opened, &record);
+            return step.reissue(opened, &record, facts);
         }
         Err(REQUEST_ID_REUSED)
     }

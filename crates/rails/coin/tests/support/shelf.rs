@@ -73,4 +73,9 @@ impl Shelf {
         }
         assert!(sums.values().all(|s| *s == 0), "{sums:?}");
     }
+
+    /// What retention does to every record.
+    pub fn strip(&mut self) {
+        self.records = std::mem::take(&mut self.records).into_iter().map(Record::stripped).collect();
+    }
 }
