@@ -5,7 +5,7 @@
 use std::fmt;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
-use florin_books::{DenominationId, Epoch, Record, Seq, Timestamp, TokenNumber};
+use florin_books::{Circulation, DenominationId, Epoch, Record, Seq, Timestamp, TokenNumber};
 use florin_coin::issuer::{HolderList, Issuer, PendingIssuance, step_title};
 use florin_coin::kinds::{CLAIM, HOLDER, RAIL_NUMBER};
 use florin_coin::{EpochState, HolderChoice};
@@ -48,7 +48,8 @@ pub struct CoinReport {
     pub number: String,
     /// What it is worth.
     pub worth: String,
-    /// `never-issued`, `live`, `spent`, or `ended`: neither, since its epoch is closed.
+    /// `never-issued`, `live`, `spent`, `ended`: neither, since its epoch is closed, or `gone`: issued and not live, and the
+    /// records that say why were dropped.
     pub state: String,
     /// By what it was issued.
     pub issued: Option<RecordLine>,
@@ -130,7 +131,13 @@ pub fn coin_state(
     number: TokenNumber,
     now: Timestamp,
 ) -> Result<CoinReport, CoinStateError> {
-    let live = books.books.view(move |lane| lane.live().is_live(&number))?;
+    let (live, was_issued) = books.books.view(move |lane| {
+        let its = |c: &Circulation| (c.epoch, c.denomination) == (number.epoch, number.denomination);
+        let count = lane.live().counted().find(its).map_or(0, |c| c.issued);
+        let known = lane.is_dropped(number.epoch) || count > number.counter;
+        (lane.live().is_live(&number), known)
+    })?;
+    let dropped = books.books.opening()?.is_some();
     let (mut issued, mut spent): (Option<Record>, Option<Record>) = (None, None);
     let mut next = Seq(1);
     while spent.is_none() {
@@ -155,10 +162,11 @@ pub fn coin_state(
         _ => "expired",
     };
     let state = match (&issued, &spent) {
-        (None, _) => "never-issued",
-        (Some(_), Some(_)) => "spent",
-        (Some(_), None) if live => "live",
+        (_, Some(_)) => "spent",
+        (_, None) if live => "live",
         (Some(_), None) => "ended",
+        (None, None) if dropped && was_issued => "gone",
+        (None, None) => "never-issued",
     };
     let holder = issued.as_ref().map(holder_of);
     Ok(CoinReport {

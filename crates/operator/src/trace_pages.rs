@@ -89,6 +89,9 @@ impl fmt::Display for TraceReport {
                 step.what, step.coins, step.worth
             )?;
         }
+        if let Some(seq) = self.trail.begins_after {
+            writeln!(f, "  not further: records to {seq} were dropped")?;
+        }
         write!(f, "  still live: {} coins, {}", self.trail.live, self.trail.live_worth)?;
         if self.recovered { write!(f, "\n  the claim has been handed over") } else { Ok(()) }
     }

@@ -47,6 +47,9 @@ pub struct TrailStep {
 pub struct Trail {
     /// The records, oldest first.
     pub steps: Vec<TrailStep>,
+    /// The last record that was dropped, where the way leads there: what came before is not known any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins_after: Option<u64>,
     /// How many of the coins that are followed are still live.
     pub live: u64,
     /// What they are worth.
@@ -121,6 +124,11 @@ pub fn forward(issuer: &Issuer, books: &House, claim: [u8; 16]) -> Result<Trail,
     let facts = books.books.load(&Needs { once: vec![key], ..Needs::default() })?;
     let mut trail = Trail { claims: vec![claim], ..Trail::default() };
     let Some(first) = facts.once.get(&key).copied() else { return Ok(trail) };
+    if let Some(opening) = books.books.opening()?.filter(|opening| opening.seq >= first) {
+        // Which coins they were stood in the record.
+        trail.begins_after = Some(opening.seq.0);
+        return Ok(trail);
+    }
     let mut held: BTreeSet<TokenNumber> = BTreeSet::new();
     let mut from = first;
     loop {
@@ -146,7 +154,11 @@ pub fn forward(issuer: &Issuer, books: &House, claim: [u8; 16]) -> Result<Trail,
         }
         from = Seq(last.0.saturating_add(1));
     }
-    let live: Vec<TokenNumber> = held.into_iter().collect();
+    // A coin of an epoch that was dropped is not live, though nobody has spent it.
+    let live = books.books.view(move |lane| {
+        held.into_iter().filter(|number| lane.live().is_live(number)).collect::<Vec<TokenNumber>>()
+    });
+    let live = live.map_err(|_| StoreError::Unknown)?;
     trail.live = u64::try_from(live.len()).unwrap_or(u64::MAX);
     trail.live_minor = worth(issuer, &live);
     Ok(trail)
@@ -193,6 +205,9 @@ pub fn backward(
             }
         }
         to = from.saturating_sub(1);
+    }
+    if sought || !wanted.is_empty() {
+        trail.begins_after = books.books.opening()?.map(|opening| opening.seq.0);
     }
     trail.steps.reverse();
     Ok(trail)

@@ -15,7 +15,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use florin_books::Timestamp;
+use florin_books::{Timestamp, TokenNumber};
+use florin_operator::coin_state::coin_state;
+use florin_operator::lanes::BOOKS;
 use florin_operator::reading::{AccountsReport, Export, accounts, journal_page};
 use florin_parties::bank::{BankNews, Direction};
 use support::Town;
@@ -125,6 +127,15 @@ async fn where_records_were_dropped_the_export_begins_with_what_stands_in_their_
     for house in [&town.operator.lanes.identity, &town.operator.lanes.books] {
         assert!(house.books.drop_before(house.books.durable(), &|_| vec![1]).unwrap().is_some());
     }
+    // A coin whose issue was dropped is what it is all the same; one that never was is none.
+    let books = &town.operator.lanes.books;
+    let first = books.books.view(|l| l.live().counted().next().unwrap()).unwrap();
+    let state = |counter| {
+        let number =
+            TokenNumber { lane: BOOKS, epoch: first.epoch, denomination: first.denomination, counter };
+        coin_state(books, &town.operator.issuer, number, Timestamp(0)).unwrap().state
+    };
+    assert_eq!([state(0), state(first.issued)], ["live", "never-issued"]);
     let (text, report) = export(&town);
     assert!(report.lanes.iter().all(|l| l.opening.as_ref().unwrap().seq > 0));
     assert_eq!(report.accounts, before.accounts);
