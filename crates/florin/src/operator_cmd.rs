@@ -305,12 +305,12 @@ async fn serve(args: ServeArgs, output: Output) -> Result<ExitCode, Failure> {
     let places = vault_places(&args.state)?;
     let passphrase = args.state.passphrase(&places.state)?;
     let bound = config.listener().bind().await?;
-    let (url, here) = (bound.url(), places.holders_here());
+    let (url, here, test) = (bound.url(), places.holders_here(), config.test);
+    away(&here, test)?;
     let opened = tokio::task::spawn_blocking(move || Operator::open(config, &places, &passphrase, rail));
     let operator = opened.await.map_err(|e| Failure::of(ExitCode::Io, e.to_string()))??;
     operator.may_serve().await?;
     let stop = Stop::on_signal().map_err(|e| Failure::of(ExitCode::Io, e.to_string()))?;
-    warn_of_holders(&here);
     if output.json {
         output.value(&serde_json::json!({"listening": url, "network": network_id(operator.id)}));
     } else {
@@ -320,10 +320,18 @@ async fn serve(args: ServeArgs, output: Output) -> Result<ExitCode, Failure> {
     Ok(operator.run(bound, stop).await)
 }
 
-/// The machine that seals must not be able to open.
-fn warn_of_holders(here: &[PathBuf]) {
+/// The machine that seals must not be able to open: only an operator that says of itself that it is a test may.
+fn away(here: &[PathBuf], test: bool) -> Result<(), Failure> {
     for file in here {
         tracing::warn!(file = %file.display(), "a key holder's file lies on this machine: carry it away");
+    }
+    match here.first().filter(|_| !test) {
+        None => Ok(()),
+        Some(file) => Err(Failure::new(
+            ExitCode::Configuration,
+            "key-holders-here",
+            format!("a key holder's file lies on this machine: {}; carry it away", file.display()),
+        )),
     }
 }
 

@@ -36,6 +36,7 @@ fn logs_hold_no_secret_and_books_nothing_readable() {
     fs::create_dir(&site).unwrap();
     fs::write(site.join("confidential-page.html"), "what is sold").unwrap();
     let Some((mut upstream, upstream_at)) = support::foreign_server(&site) else {
+        assert!(std::env::var_os("FLORIN_CI").is_none(), "where everything is tested, python3 is there");
         eprintln!("skipped: there is no python3 on this machine");
         return;
     };
@@ -113,6 +114,22 @@ fn nothing_listens_in_the_clear_beyond_loopback() {
         78,
     );
     home.fails(&["operator", "serve", "--tls-cert", "nothing.pem"], 78);
+}
+
+#[test]
+fn a_real_operator_does_not_serve_beside_its_key_holders_files() {
+    let home = Home::new();
+    let bank = home.start(&["bank", "serve", "--no-passphrase", "--listen", "127.0.0.1:0"]);
+    home.ok(&["operator", "init", "--no-passphrase", "--bank", &bank.url, "--listen", "127.0.0.1:0"]);
+    let file = home.path("state/operator/operator.toml");
+    let settings = std::fs::read_to_string(&file).unwrap();
+    let real = settings.replace("\ntest = true\n", "\ntest = false\n");
+    assert_ne!(real, settings);
+    std::fs::write(&file, real).unwrap();
+    let refused = home.fails(&["operator", "serve"], 78);
+    assert_eq!(refused["error"]["slug"], "key-holders-here", "{refused}");
+    std::fs::rename(home.path("keys/operator/holders"), home.path("carried-away")).unwrap();
+    drop(home.start(&["operator", "serve"]));
 }
 
 #[test]

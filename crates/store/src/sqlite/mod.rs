@@ -52,7 +52,7 @@ impl Default for SqliteOptions {
         Self {
             lock_wait: Duration::from_secs(10),
             min_free: 64 << 20,
-            segment_bytes: 64 << 20,
+            segment_bytes: 16 << 20,
             full_check_bytes: 64 << 20,
         }
     }
