@@ -15,7 +15,8 @@ use florin_books::{
     Account, Clock, DenominationId, Issue, Issued, LaneSpec, PartyId, RegisterId, Timestamp, Transition, TxId,
 };
 use florin_coin::issuer::{
-    ChangeStep, HolderEntry, HolderList, Issuer, IssuerSecrets, Lanes, RefundStep, SoftwareModule,
+    ChangeStep, HolderEntry, HolderList, Issuer, IssuerSecrets, Lanes, RefreshStep, RefundStep,
+    SoftwareModule,
 };
 use florin_coin::kinds::{STEP_COLLECT, once};
 use florin_coin::refund::{Holder, refund};
@@ -155,6 +156,15 @@ async fn a_coin_is_followed_from_its_issue_to_its_end() {
     let part = w.state(&report.split_into[0].id).unwrap();
     assert_eq!((part.state.as_str(), part.issued.unwrap().by.as_str()), ("live", "change"));
     assert_eq!(w.state(&w.text(&plain, 1)).unwrap().state, "live");
+
+    // Refreshed: another coin of the same value.
+    let coin = w.issuer.mint(&[plain]).unwrap()[1].clone();
+    let set = CoinSet::new(vec![coin], Currency::FLO).unwrap();
+    let asked = holder::refresh(&issuer, set, TxId::new([3; 16]), exp, &mut w.entropy).unwrap();
+    w.house.serve(&RefreshStep(w.issuer.clone()), &asked.body).await.unwrap();
+    let report = w.state(&w.text(&plain, 1)).unwrap();
+    assert_eq!((report.state.as_str(), report.spent.unwrap().by.as_str()), ("spent", "refresh"));
+    assert_eq!((report.split_into.len(), report.split_into[0].worth.as_str()), (1, "1.00 FLO"));
 
     // Refunded, in a house with a real writer.
     let tx = (TxId::new([2; 16]), exp);

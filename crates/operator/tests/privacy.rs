@@ -21,7 +21,8 @@ use florin_books::{Effect, PartyId, Record, Transition, TxId, seed_digest};
 use florin_coin::PayId;
 use florin_coin::issuer::{HandOverDue, Purchase};
 use florin_coin::kinds::{self, HAND_OVER, PAY_OUT, SEALED_CLAIM, STEP_HAND_OVER};
-use florin_crypto::{ByteArray, KemSecretKey, RestKey, Secret, cbor, digest, random};
+use florin_coin::payee;
+use florin_crypto::{ByteArray, KemSecretKey, RestKey, Secret, SigningKey, cbor, digest, random};
 use florin_money::CoinList;
 use florin_operator::claim_keys::CLAIM_KEYS_FILE;
 use florin_operator::control::{Action, SignedOrder};
@@ -89,7 +90,8 @@ fn fullest(buyers: &mut [(Person, Vec<Held>)]) -> &mut Vec<Held> {
     &mut buyers.iter_mut().max_by_key(|(_, coins)| coins.len()).unwrap().1
 }
 
-/// 160 purchases, 260 payments, 50 changes, 30 redemptions; a backup of both stores in the middle of a wave.
+/// 160 purchases, 260 payments (refresh, redeem or aggregate), 50 changes and refreshes, 30 redemptions; a refund by a
+/// one-time key and a redemption of what was gathered in each wave, a rotation, and a backup of both stores in the middle.
 async fn five_hundred_runs(town: &Town, backup: &Path) -> Truth {
     let mut truth = Truth::default();
     let mut buyers: Vec<(Person, Vec<Held>)> = Vec::new();
@@ -123,7 +125,14 @@ async fn five_hundred_runs(town: &Town, backup: &Path) -> Truth {
             town.teller.closed.store(false, std::sync::atomic::Ordering::SeqCst);
         }
         for (n, one) in bought.into_iter().enumerate() {
-            let coins = town.collect(&one).await;
+            let coins = if n == 3 {
+                let key = SigningKey::generate(&mut OsEntropy);
+                let first = town.collect_refundable(&one, &key).await;
+                truth.coin_ids.extend(first.iter().map(|held| held.coin.id.0));
+                town.refund(&key, &first[0].from).await
+            } else {
+                town.collect(&one).await
+            };
             truth.coin_ids.extend(coins.iter().map(|held| held.coin.id.0));
             let at = n % buyers.len();
             buyers[at].1.extend(coins);
@@ -134,7 +143,8 @@ async fn five_hundred_runs(town: &Town, backup: &Path) -> Truth {
             let coins = fullest(&mut buyers);
             let given = draw(coins, 3);
             let list = town::split(worth(&given));
-            let new = town.change(&given, list).await;
+            let new =
+                if changed % 2 == 0 { town.change(&given, list).await } else { town.refresh(&given).await };
             truth.coin_ids.extend(new.iter().map(|held| held.coin.id.0));
             coins.extend(new);
             changed += 1;
@@ -142,7 +152,11 @@ async fn five_hundred_runs(town: &Town, backup: &Path) -> Truth {
         while paid < (wave + 1) * PAYMENTS / WAVES {
             let coins = fullest(&mut buyers);
             let given = draw(coins, 3);
-            let pay_id = town.pay(&shops[paid % 3], &given, paid % 5 == 0).await;
+            let (total, shop) = (town::flo(worth(&given)), &shops[paid % 3]);
+            let pay_id = match paid % 5 {
+                1 => town.pay_as(shop, &given, payee::aggregate(total)).await,
+                n => town.pay(shop, &given, n == 0).await,
+            };
             truth.payments.insert(pay_id, given.iter().flat_map(|held| held.from.iter().copied()).collect());
             paid += 1;
         }
@@ -151,6 +165,10 @@ async fn five_hundred_runs(town: &Town, backup: &Path) -> Truth {
             let given = draw(coins, 2);
             town.redeem(&shops[redeemed % 3], &given).await;
             redeemed += 1;
+        }
+        town.redeem_gathered(&shops[wave % 3]).await;
+        if wave == 6 {
+            town.operator.rotate_epoch(None).await.unwrap();
         }
         assert!(!last || paid + changed + redeemed + truth.bought.len() == 500);
     }
@@ -167,7 +185,11 @@ fn allowed(identity: &[Record], books: &[Record], operator: &Operator) -> Vec<Ve
         // Who the operator is and which of its keys signs: the same in everything it says.
         operator.published().list.operator.bytes().to_vec(),
     ];
-    allowed.extend(operator.published().list.keys.iter().flat_map(|key| leaves(&cbor::encode(key))));
+    let keys: Vec<Vec<u8>> =
+        operator.published().list.keys.iter().flat_map(|key| leaves(&cbor::encode(key))).collect();
+    // A seed may be nothing but the name of the key that signed.
+    allowed.extend(keys.iter().map(|leaf| cbor::encode(&florin_crypto::Bytes(leaf.clone()))));
+    allowed.extend(keys);
     // Participants: the books lane knows everybody's keys, by the copy of a registration. Of a pay-out both lanes know the
     // redeemer and the amount. Neither names a purchase: that is checked apart.
     for effect in identity.iter().chain(books).flat_map(|record| &record.core.effects) {
@@ -374,7 +396,7 @@ async fn assert_holders_join_everything(operator: &Operator, places: &VaultPlace
         assert_eq!(found, expected, "{}", bought.id);
         assert_eq!(report.purchases[0].purchase, bought.id.to_string());
     }
-    for (payment, from) in truth.payments.iter().step_by(40) {
+    for (payment, from) in truth.payments.iter().step_by(80) {
         let (begun, report) = trace(operator, &files, Subject::Payment(*payment)).await;
         let found: BTreeSet<String> = report.purchases.iter().map(|p| p.purchase.clone()).collect();
         assert_eq!(found, from.iter().map(TxId::to_string).collect(), "{payment}");

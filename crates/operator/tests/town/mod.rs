@@ -14,11 +14,13 @@ use axum::http::{HeaderMap, HeaderValue, Method, header};
 use florin_bank::{BankRail, Capabilities, Cursor, OrderReceipt, RailFuture, Receipt};
 use florin_books::{Clock, PartyId, Timestamp, TxId};
 use florin_coin::com::METHOD;
+use florin_coin::messages::VDesc;
 use florin_coin::payee::{self, InvoiceTerms, Presented};
 use florin_coin::purchase_messages::WDesc;
 use florin_coin::purchaser::{self, Collected};
-use florin_coin::{Coin, CoinSet, IssuerKey, PDesc, PayId, TidPy, holder, payer};
-use florin_crypto::{Digest, random};
+use florin_coin::refund::{Holder, read_refund, refund};
+use florin_coin::{Coin, CoinSet, IssuerKey, PDesc, PayId, Prepared, TidPy, aggregate, holder, payer};
+use florin_crypto::{Digest, SigningKey, random};
 use florin_http::{Client, ClientConfig, Stop};
 use florin_money::{Amount, CoinList, Currency, Denominations};
 use florin_operator::{KeyHolder, Operator, OperatorConfig, VaultPlaces, operator};
@@ -302,24 +304,58 @@ impl Town {
             match self.post(asked.path, &asked.body).await {
                 Err(slug) if slug == "not-yet" => tokio::time::sleep(Duration::from_millis(10)).await,
                 Err(slug) => panic!("{slug}"),
-                Ok(answer) => {
-                    let list = &self.operator.published().list;
-                    let Collected::Coins { coins, ack } =
-                        purchaser::read_collected(&asked.pending, &answer, list).unwrap()
-                    else {
-                        panic!("refused")
-                    };
-                    self.post(purchaser::ACK_PATH, &ack).await.unwrap();
-                    let from = BTreeSet::from([bought.id]);
-                    return coins.into_iter().map(|coin| Held { coin, from: from.clone() }).collect();
-                }
+                Ok(answer) => return self.collected(bought, &asked, &answer).await,
             }
         }
         panic!("the coins do not come")
     }
 
+    /// The same, with a one-time key that can ask for the coins again.
+    pub async fn collect_refundable(&self, bought: &Bought, key: &SigningKey) -> Vec<Held> {
+        for _ in 0..3000 {
+            let (issuer, refund) = (self.key(), Some(key.verify_key()));
+            let asked =
+                purchaser::collect_refundable(&issuer, &bought.kept, refund, exp(), &mut OsEntropy).unwrap();
+            match self.post(asked.path, &asked.body).await {
+                Err(slug) if slug == "not-yet" => tokio::time::sleep(Duration::from_millis(10)).await,
+                answer => return self.collected(bought, &asked, &answer.unwrap()).await,
+            }
+        }
+        panic!("the coins do not come")
+    }
+
+    async fn collected(&self, bought: &Bought, asked: &Prepared, answer: &[u8]) -> Vec<Held> {
+        let list = &self.operator.published().list;
+        let Collected::Coins { coins, ack } =
+            purchaser::read_collected(&asked.pending, answer, list).unwrap()
+        else {
+            panic!("refused")
+        };
+        self.post(purchaser::ACK_PATH, &ack).await.unwrap();
+        let from = BTreeSet::from([bought.id]);
+        coins.into_iter().map(|coin| Held { coin, from: from.clone() }).collect()
+    }
+
+    /// Refund: what a key's holder has not spent, in new coins.
+    pub async fn refund(&self, key: &SigningKey, from: &BTreeSet<TxId>) -> Vec<Held> {
+        let asked = refund(&self.key(), &Holder::Key(key), (txid(), exp()), &mut OsEntropy).unwrap();
+        let answer = self.post(asked.path, &asked.body).await.unwrap();
+        let list = &self.operator.published().list;
+        let refunded = read_refund(&asked.pending, &answer, list).unwrap();
+        let coins = refunded.sets.into_iter().flat_map(|set| set.coins);
+        coins.map(|coin| Held { coin, from: from.clone() }).collect()
+    }
+
     /// Pays; the payee gets new coins, or money on its account.
     pub async fn pay(&self, shop: &Person, coins: &[Held], redeem: bool) -> PayId {
+        let total = worth(coins);
+        let money = || payee::redeem(flo(total));
+        let v_desc = if redeem { money() } else { payee::refresh(flo(total), split(total)).unwrap() };
+        self.pay_as(shop, coins, v_desc).await
+    }
+
+    /// Pays, and the payee chooses what becomes of it.
+    pub async fn pay_as(&self, shop: &Person, coins: &[Held], v_desc: VDesc) -> PayId {
         let total = worth(coins);
         let terms = InvoiceTerms {
             tid: TidPy::new(random(&mut OsEntropy)),
@@ -346,11 +382,6 @@ impl Town {
             deadline: com.deadline,
             enc_c1: sent.enc_c1,
         };
-        let v_desc = if redeem {
-            payee::redeem(flo(total))
-        } else {
-            payee::refresh(flo(total), split(total)).unwrap()
-        };
         let asked =
             payee::validation_req(&self.key(), &shop.keys, &presented, v_desc, &mut OsEntropy).unwrap();
         let answer = self.post(asked.path, &asked.body).await.unwrap();
@@ -366,6 +397,24 @@ impl Town {
         assert!(news.causes.is_empty());
         let from: BTreeSet<TxId> = coins.iter().flat_map(|held| held.from.iter().copied()).collect();
         news.coins.into_iter().map(|coin| Held { coin, from: from.clone() }).collect()
+    }
+
+    /// New coins of the same values.
+    pub async fn refresh(&self, coins: &[Held]) -> Vec<Held> {
+        let asked = holder::refresh(&self.key(), set(coins), txid(), exp(), &mut OsEntropy).unwrap();
+        let answer = self.post(asked.path, &asked.body).await.unwrap();
+        let news = holder::read_exchange(&asked.pending, &answer, &self.operator.published().list).unwrap();
+        assert!(news.causes.is_empty());
+        let from: BTreeSet<TxId> = coins.iter().flat_map(|held| held.from.iter().copied()).collect();
+        news.coins.into_iter().map(|coin| Held { coin, from: from.clone() }).collect()
+    }
+
+    /// All that was gathered, in one order.
+    pub async fn redeem_gathered(&self, me: &Person) {
+        let what = (Currency::FLO, None);
+        let asked = aggregate::redeem(&self.key(), &me.keys, what, txid(), exp(), &mut OsEntropy).unwrap();
+        let answer = self.post(asked.path, &asked.body).await.unwrap();
+        aggregate::read_redeemed(&asked.pending, &answer, &self.operator.published().list).unwrap();
     }
 
     pub async fn redeem(&self, me: &Person, coins: &[Held]) {
