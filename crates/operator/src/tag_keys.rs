@@ -1,5 +1,5 @@
 //! The key module in software: a tag key of its own for each epoch, drawn when the epoch is made, kept in the module's vault
-//! and taken out of it when the epoch was dropped. Source: VarietyCash §2.4, §2.5; ADR 0031.
+//! and taken out of it some time after the epoch was dropped. Source: VarietyCash §2.4, §2.5; ADR 0031.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -83,11 +83,18 @@ impl CoinModule for VaultModule {
         own.map_or_else(|| self.master.verify(epoch, bytes, tag), |key| Ok(key.verify(TAG, &[bytes], tag)))
     }
 
+    /// One that is there already is kept and used, as in a token: books that were restored number an epoch in which the lost
+    /// part may have issued, and its coins are known by that key only. Their numbers are passed over, so no coin is made twice.
     fn prepare(&self, epoch: Epoch) -> Result<(), ModuleError> {
-        let secret = Secret::random(&mut OsEntropy);
-        let made = key(&secret, epoch);
-        self.change(|vault| vault.replace(&secret_name(epoch), secret, &mut OsEntropy))?;
-        self.own.write().unwrap_or_else(PoisonError::into_inner).insert(epoch, made);
+        let (name, fresh) = (secret_name(epoch), Secret::random(&mut OsEntropy));
+        let mut made = None;
+        self.change(|vault| {
+            vault.keep(&name, fresh, &mut OsEntropy)?;
+            made = Some(key(&vault.secret(&name)?, epoch));
+            Ok(())
+        })?;
+        let mut own = self.own.write().unwrap_or_else(PoisonError::into_inner);
+        own.extend(made.map(|made| (epoch, made)));
         Ok(())
     }
 
