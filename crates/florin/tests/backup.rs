@@ -143,7 +143,7 @@ impl Town {
         for file in std::fs::read_dir(self.state.with_extension("keys").join("holders")).unwrap() {
             holders.extend(["--holder".to_owned(), file.unwrap().path().to_str().unwrap().to_owned()]);
         }
-        let purchase = format!("tx_{}", "A".repeat(22));
+        let purchase = format!("tx_{}", "0".repeat(32));
         let trace = ["trace", "--reason", "a court", "--purchase", &purchase];
         let orders: [&[&str]; 3] = [&["rotate"], &["release-payouts"], &trace];
         let holders: Vec<&str> = holders.iter().map(String::as_str).collect();

@@ -267,6 +267,15 @@ impl Operator {
         !self.lanes.identity.books.is_failed() && !self.lanes.books.books.is_failed()
     }
 
+    /// Writes down where it listens, for commands beside a running operator: without it they wait for its lock. To be called
+    /// before anybody is told that it serves.
+    pub fn announce(&self, url: &str) {
+        let file = self.state.join(ADDRESS_FILE);
+        if let Err(error) = florin_shell::home::write_private(&file, url.as_bytes()) {
+            tracing::warn!(%error, "where it listens is not written down");
+        }
+    }
+
     /// Serves until `stop`, with all background work; then closes the books.
     pub async fn run(self: Arc<Self>, bound: Bound, stop: Stop) -> ExitCode {
         let work = self.start_work(&stop);
@@ -276,12 +285,6 @@ impl Operator {
             let (books, stop) = (house.books.clone(), stop.clone());
             tokio::spawn(async move { watch_failure(&books, &stop).await })
         };
-        // For commands beside a running operator; without it they wait for its lock.
-        if let Err(error) =
-            florin_shell::home::write_private(&self.state.join(ADDRESS_FILE), bound.url().as_bytes())
-        {
-            tracing::warn!(%error, "where it listens is not written down");
-        }
         let watches = [watch(&self.lanes.identity), watch(&self.lanes.books)];
         serve_until(bound, crate::routes::router(&self), limits, counters, stop.clone()).await;
         stop.trigger();
