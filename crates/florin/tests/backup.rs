@@ -149,7 +149,10 @@ impl Town {
         let holders: Vec<&str> = holders.iter().map(String::as_str).collect();
         let mut said_no: Vec<Output> =
             orders.map(|order| run(&[order, &holders].concat(), &self.state)).into();
-        said_no.push(run(&["honour", "--coins", "florincoins1x", "--to", "DE89370400440532013000"], &self.state));
+        said_no.push(run(
+            &["honour", "--coins", "florincoins1x", "--to", "DE89370400440532013000"],
+            &self.state,
+        ));
         for output in said_no {
             assert_eq!(code(&output), 65, "{}", said(&output));
             assert!(said(&output).contains(&format!("({slug})")), "{}", said(&output));

@@ -7,8 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use florin_books::{
-    Account, Circulation, Epoch, Lane, LiveSets, Needs, OnceKey, RegisterId, RegisterSpec, Rejected,
-    Seq, Timestamp, Transition,
+    Account, Circulation, Epoch, Lane, LiveSets, Needs, OnceKey, RegisterId, RegisterSpec, Rejected, Seq,
+    Timestamp, Transition,
 };
 use florin_coin::issuer::ModuleError;
 use florin_coin::{Archived, Dropped, EpochError, EpochState, Epochs};

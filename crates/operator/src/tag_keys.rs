@@ -10,10 +10,13 @@ use florin_coin::issuer::{CoinModule, ModuleError, SoftwareModule, TAG, epoch_in
 use florin_crypto::{MacKey, Secret, derive};
 use florin_shell::entropy::OsEntropy;
 use florin_shell::passphrase::Passphrase;
-use florin_shell::vault::{Vault, VaultError};
+use florin_shell::vault::{SECRETS_MAX, Vault, VaultError};
 
 /// The master, for epochs that have no key of their own: they were made before each had one.
 pub const MASTER: &str = "coin-tag";
+
+// The vault holds what the table of a key list can.
+const _: () = assert!(SECRETS_MAX > florin_parties::epoch::EPOCHS_MAX);
 
 /// The name of an epoch's secret in the module's vault.
 #[must_use]
@@ -139,5 +142,22 @@ mod tests {
         assert_eq!(again.proof_of(new), Ok(None));
         let names = Vault::open(dir.path(), None, &none).unwrap().names().map(epoch_of).collect::<Vec<_>>();
         assert_eq!(names, [None, None]);
+    }
+
+    #[test]
+    fn there_is_room_for_the_keys_of_all_epochs_that_a_key_list_can_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let none = Passphrase::none();
+        let mut names: Vec<String> = (1..=1024).map(|n| secret_name(Epoch(n))).collect();
+        names.push(MASTER.to_owned());
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let module =
+            VaultModule::open(Vault::create(dir.path(), None, &none, &names, &mut OsEntropy).unwrap())
+                .unwrap();
+        module.prepare(Epoch(1025)).unwrap();
+        let proof = module.proof_of(Epoch(1025)).unwrap();
+        let again = VaultModule::open(Vault::open(dir.path(), None, &none).unwrap()).unwrap();
+        assert_eq!(again.proof_of(Epoch(1025)).unwrap(), proof);
+        assert!(proof.is_some());
     }
 }

@@ -69,7 +69,8 @@ async fn an_order_is_in_force_and_noted_although_its_client_has_gone() {
     let world = World::new(|_| {});
     let first = world.current();
     let order = world.signed(Action::RevokeEpoch(first, "seen".into()));
-    let asked = Request::builder().method(Method::POST).uri("/admin/orders").body(Body::from(order.to_text()));
+    let asked =
+        Request::builder().method(Method::POST).uri("/admin/orders").body(Body::from(order.to_text()));
     let pages = control_pages::router().with_state(world.operator.clone());
     assert!(begun(pages.oneshot(asked.unwrap())).await);
     until("it is noted", || world.operator.executed().unwrap().len() == 1).await;
@@ -86,7 +87,8 @@ async fn an_order_that_is_in_the_books_only_is_put_in_force_when_it_is_given_aga
     let once = OnceKey { rail: RAIL_NUMBER, step: STEP_ORDER, party: PartyId::NONE, txid };
     assert!(begun(world.operator.execute(&order)).await);
     let needs = Needs { once: vec![once], ..Needs::default() };
-    until("the books have it", || !world.operator.lanes.books.books.load(&needs).unwrap().once.is_empty()).await;
+    until("the books have it", || !world.operator.lanes.books.books.load(&needs).unwrap().once.is_empty())
+        .await;
     assert_eq!(world.current(), first, "nobody was there to put it in force");
     world.operator.execute(&order).await.unwrap();
     assert_eq!(world.current().0, first.0 + 1);
