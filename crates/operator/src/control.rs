@@ -369,7 +369,7 @@ impl Operator {
         if !taken.once.is_empty() {
             return Err(ControlError::Refused(ORDER_REPLAYED));
         }
-        // The books may know it already, from before a crash or from somebody who did not wait: then it is put in force and noted.
+        // The books may know it already, from before a crash or from somebody who has gone: then it is put in force and noted.
         if self.lanes.books.books.load(&needs).map_err(ActError::Store)?.once.is_empty() {
             self.act_on(&order.action, key).await?;
         } else {

@@ -1,6 +1,6 @@
 //! The epochs of a running operator: rotated and revoked by order, archived and dropped when they are over; what the calendar
-//! does by itself is in [`crate::calendar`]. The table is a document of the books lane; what the issuer reads is swapped after each commit, and
-//! the key list is signed anew. Source: VarietyCash §2.4 (the tag key), §2.6; ADR 0028.
+//! does by itself is in [`crate::calendar`]. The table is a document of the books lane; what the issuer reads is swapped after
+//! each commit, and the key list is signed anew. Source: VarietyCash §2.4 (the tag key), §2.6; ADR 0028.
 
 use std::collections::BTreeMap;
 use std::fmt;
