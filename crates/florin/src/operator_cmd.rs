@@ -311,6 +311,7 @@ async fn serve(args: ServeArgs, output: Output) -> Result<ExitCode, Failure> {
     let operator = opened.await.map_err(|e| Failure::of(ExitCode::Io, e.to_string()))??;
     operator.may_serve().await?;
     let stop = Stop::on_signal().map_err(|e| Failure::of(ExitCode::Io, e.to_string()))?;
+    operator.announce(&url);
     if output.json {
         output.value(&serde_json::json!({"listening": url, "network": network_id(operator.id)}));
     } else {

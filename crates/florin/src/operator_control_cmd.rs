@@ -360,6 +360,7 @@ async fn execute(state: &StateArgs, signed: &SignedOrder, output: Output) -> Res
         Some(answer) => answer?,
         None => {
             let operator = open(state, settings(state, None, toml::Table::new())?.value)?;
+            operator.look()?;
             operator.execute(signed).await.map_err(|error| match error {
                 ControlError::Refused(r) => refused(r.slug, r.detail),
                 error => Failure::of(ExitCode::Io, error.to_string()),
@@ -393,6 +394,7 @@ async fn honour(args: &HonourArgs, output: Output) -> Result<ExitCode, Failure> 
         Some(answer) => answer?,
         None => {
             let operator = open(&args.state, settings(&args.state, None, toml::Table::new())?.value)?;
+            operator.look()?;
             operator.honour(&coins, &to).await.map_err(|error| match error {
                 HonourError::Refused(r) => refused(r.slug, r.detail),
                 HonourError::Archive(e) => Failure::of(ExitCode::BadData, e.to_string()),

@@ -249,7 +249,10 @@ impl Desk {
     async fn begin(&self, order: &SignedOrder) -> Result<Begun, Failure> {
         match self {
             Self::Running { .. } => self.ask(Method::POST, "trace", order.to_text().into_bytes()).await,
-            Self::Stopped(operator) => operator.trace_begin(order).await.map_err(refused),
+            Self::Stopped(operator) => {
+                operator.look()?;
+                operator.trace_begin(order).await.map_err(refused)
+            }
         }
     }
 

@@ -137,6 +137,28 @@ impl Town {
         said
     }
 
+    /// Nor does a command on the stopped operator what two key holders order, or pay a late holder.
+    fn carries_nothing_out(&self, slug: &str) {
+        let mut holders = Vec::new();
+        for file in std::fs::read_dir(self.state.with_extension("keys").join("holders")).unwrap() {
+            holders.extend(["--holder".to_owned(), file.unwrap().path().to_str().unwrap().to_owned()]);
+        }
+        let purchase = format!("tx_{}", "0".repeat(32));
+        let trace = ["trace", "--reason", "a court", "--purchase", &purchase];
+        let orders: [&[&str]; 3] = [&["rotate"], &["release-payouts"], &trace];
+        let holders: Vec<&str> = holders.iter().map(String::as_str).collect();
+        let mut said_no: Vec<Output> =
+            orders.map(|order| run(&[order, &holders].concat(), &self.state)).into();
+        said_no.push(run(
+            &["honour", "--coins", "florincoins1x", "--to", "DE89370400440532013000"],
+            &self.state,
+        ));
+        for output in said_no {
+            assert_eq!(code(&output), 65, "{}", said(&output));
+            assert!(said(&output).contains(&format!("({slug})")), "{}", said(&output));
+        }
+    }
+
     fn accept(&self) -> Output {
         run(&["restore", "--accept", "--reason", "drill"], &self.state)
     }
@@ -227,6 +249,7 @@ async fn a_lost_state_is_restored_from_a_backup_made_under_load() {
     assert_eq!(code(&again), 73, "{}", said(&again));
 
     town.refuses("books-restored");
+    town.carries_nothing_out("books-restored");
     assert_eq!(code(&run(&["restore", "--accept"], &town.state)), 2, "without a reason");
     let accepted = town.accept();
     assert_eq!(code(&accepted), 0, "{}", said(&accepted));
@@ -289,6 +312,7 @@ async fn a_copy_put_back_by_hand_is_found_out_and_halves_of_two_copies_are_never
     town.refuses("books-behind");
     let owed = run(&["owed", "--pay"], &town.state);
     assert_eq!(code(&owed), 65, "nothing is ordered from the bank either: {}", said(&owed));
+    town.carries_nothing_out("books-behind");
     assert_eq!(code(&town.accept()), 0);
     town.start();
     for _ in 0..3 {

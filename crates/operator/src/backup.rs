@@ -196,12 +196,15 @@ impl fmt::Display for BackupReport {
 /// # Errors
 /// [`BackupError`].
 pub async fn backup(operator: &Arc<Operator>, to: &Path) -> Result<BackupReport, BackupError> {
-    let still = operator.crossing.write().await;
+    let still = Arc::clone(&operator.crossing).write_owned().await;
     let (working, to) = (Arc::clone(operator), to.to_owned());
-    let made = tokio::task::spawn_blocking(move || backup_now(&working, &to));
-    let made = made.await.map_err(|_| BackupError::Interrupted)?;
-    drop(still);
-    made
+    // Nothing crosses until the copy is whole, also if who asked for it has gone meanwhile.
+    let made = tokio::task::spawn_blocking(move || {
+        let made = backup_now(&working, &to);
+        drop(still);
+        made
+    });
+    made.await.map_err(|_| BackupError::Interrupted)?
 }
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> BackupError + '_ {

@@ -369,9 +369,11 @@ impl Operator {
         if !taken.once.is_empty() {
             return Err(ControlError::Refused(ORDER_REPLAYED));
         }
-        // The books may know it from before a crash: then it only has to be noted.
+        // The books may know it already, from before a crash or from somebody who has gone: then it is put in force and noted.
         if self.lanes.books.books.load(&needs).map_err(ActError::Store)?.once.is_empty() {
             self.act_on(&order.action, key).await?;
+        } else {
+            self.put_in_force().await?;
         }
         let released = self.note(signed, &order, &names).await?;
         tracing::warn!(action = %order.action, holders = names.join(" and "), "an order of two key holders");

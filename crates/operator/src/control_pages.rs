@@ -50,9 +50,12 @@ async fn execute(State(operator): State<Arc<Operator>>, body: Bytes) -> Response
         Ok(order) => order,
         Err(refusal) => return Problem::from(refusal).into_response(),
     };
-    match operator.execute(&order).await {
-        Ok(report) => Json(report).into_response(),
-        Err(ControlError::Refused(refusal)) => Problem::from(refusal).into_response(),
+    // A client that hangs up leaves no order half carried out: in the books, and not yet in force.
+    let carrying = tokio::spawn(async move { operator.execute(&order).await });
+    match carrying.await {
+        Ok(Ok(report)) => Json(report).into_response(),
+        Ok(Err(ControlError::Refused(refusal))) => Problem::from(refusal).into_response(),
+        Ok(Err(error)) => Problem::fault(&error).into_response(),
         Err(error) => Problem::fault(&error).into_response(),
     }
 }

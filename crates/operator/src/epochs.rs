@@ -1,23 +1,21 @@
-//! The epochs of a running operator: made ahead of time by the calendar, rotated and revoked by order, archived and dropped
-//! when they are over. The table is a document of the books lane; what the issuer reads is swapped after each commit, and
-//! the key list is signed anew. Source: VarietyCash §2.4 (the tag key), §2.6; ADR 0028.
+//! The epochs of a running operator: rotated and revoked by order, archived and dropped when they are over; what the calendar
+//! does by itself is in [`crate::calendar`]. The table is a document of the books lane; what the issuer reads is swapped after
+//! each commit, and the key list is signed anew. Source: VarietyCash §2.4 (the tag key), §2.6; ADR 0028.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use florin_books::{
-    Account, Circulation, Epoch, Facts, Lane, LiveSets, Needs, OnceKey, RegisterId, RegisterSpec, Rejected,
-    Seq, Timestamp, Transition,
+    Account, Circulation, Epoch, Lane, LiveSets, Needs, OnceKey, RegisterId, RegisterSpec, Rejected, Seq,
+    Timestamp, Transition,
 };
 use florin_coin::issuer::ModuleError;
 use florin_coin::{Archived, Dropped, EpochError, EpochState, Epochs};
 use florin_crypto::{Bytes, Digest, digest};
-use florin_http::Stop;
 use florin_money::Amount;
 use florin_parties::network_id;
-use florin_rail::{Moment, Refusal};
+use florin_rail::Refusal;
 use florin_shell::house::ActError;
 use florin_store::CommitError;
 use serde::{Deserialize, Serialize};
@@ -25,10 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::{ArchiveError, Archives, EpochArchive};
 use crate::keys::KeysError;
 use crate::operator::Operator;
-use crate::standing::ROTATE_AT_START;
 
-/// How often the calendar is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Coins that were given in before an epoch was closed can still move while it is dropped, so often at the most.
 const TRIES_MAX: usize = 8;
 
@@ -114,80 +109,6 @@ struct Seen {
 }
 
 impl Operator {
-    /// Looks after the epochs until stopped.
-    pub async fn keep_epochs(&self, stop: &Stop) {
-        while !stop.is_triggered() && !self.lanes.books.books.is_failed() {
-            if let Err(error) = self.rotate_if_asked().await {
-                tracing::warn!(%error, "a new epoch waits");
-            }
-            if let Err(error) = self.advance_epochs().await {
-                tracing::warn!(%error, "the epochs wait");
-            }
-            tokio::select! {
-                () = stop.stopped() => return,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-            }
-        }
-    }
-
-    /// Begins the new epoch that was asked for when books were accepted that are not the latest.
-    ///
-    /// # Errors
-    /// [`EpochsError`].
-    pub async fn rotate_if_asked(&self) -> Result<(), EpochsError> {
-        let needs = Needs { documents: vec![ROTATE_AT_START], ..Needs::default() };
-        let asked = self.lanes.books.books.load(&needs).map_err(ActError::Store)?;
-        if asked.document(&ROTATE_AT_START).is_none() {
-            return Ok(());
-        }
-        self.rotate_epoch(None).await?;
-        // Whoever is interrupted before this begins one epoch more, which harms nobody.
-        let done = |facts: &Facts, _: &mut Moment<'_>| {
-            facts.document(&ROTATE_AT_START)?;
-            let mut t = Transition::new(digest("florin/v1/operator/rotated-at-start", &[]), facts.as_of);
-            t.remove(ROTATE_AT_START);
-            Some(t)
-        };
-        self.lanes.books.act(&needs, done).await?;
-        Ok(())
-    }
-
-    /// What the calendar says now: the next epoch, and the end of those that are over.
-    ///
-    /// # Errors
-    /// [`EpochsError`]; what was done until then stands.
-    pub async fn advance_epochs(&self) -> Result<(), EpochsError> {
-        let mut forgotten = self.changing.lock().await;
-        if self.issuer.epochs().schedule(self.clock.now())?.is_some() {
-            self.change_epochs(None, |epochs, now| {
-                let next = epochs.schedule(now)?;
-                Ok(next.unwrap_or_else(|| epochs.clone()))
-            })
-            .await?;
-        }
-        let now = self.clock.now();
-        let over: Vec<_> =
-            self.issuer.epochs().entries().iter().filter(|e| e.is_over(now)).copied().collect();
-        for entry in over.into_iter().filter(|e| e.dropped.is_none()) {
-            if entry.archived.is_none() {
-                self.write_down(entry.number, None).await?;
-            }
-            self.end_epoch(entry.number, None).await?;
-        }
-        self.forget_keys(&mut forgotten)
-    }
-
-    /// Ends the keys of epochs that were dropped: their late coins are known by the archive.
-    fn forget_keys(&self, forgotten: &mut BTreeSet<Epoch>) -> Result<(), EpochsError> {
-        for entry in self.issuer.epochs().entries().iter().filter(|e| e.dropped.is_some()) {
-            if entry.key.is_some() && !forgotten.contains(&entry.number) {
-                self.issuer.module().forget(entry.number)?;
-                forgotten.insert(entry.number);
-            }
-        }
-        Ok(())
-    }
-
     /// A new epoch, and with it a new tag key, from this moment. `once` makes an order happen once.
     ///
     /// # Errors
@@ -220,12 +141,17 @@ impl Operator {
     /// # Errors
     /// [`EpochsError`].
     pub async fn drop_epoch(&self, number: Epoch, once: Option<OnceKey>) -> Result<(), EpochsError> {
-        let mut forgotten = self.changing.lock().await;
-        self.end_epoch(number, once).await?;
-        if let Err(error) = self.forget_keys(&mut forgotten) {
-            tracing::warn!(%error, "a tag key is forgotten later");
-        }
-        Ok(())
+        let _changing = self.changing.lock().await;
+        self.end_epoch(number, once).await
+    }
+
+    /// Puts in force what the books say: who committed it may have gone before that.
+    ///
+    /// # Errors
+    /// [`EpochsError`].
+    pub(crate) async fn put_in_force(&self) -> Result<(), EpochsError> {
+        let _changing = self.changing.lock().await;
+        self.take_up()
     }
 
     /// How all epochs stand.
@@ -260,7 +186,7 @@ impl Operator {
     }
 
     /// Changes the table in the books, then what the issuer reads, then the key list. A new epoch's tag key is made first.
-    async fn change_epochs(
+    pub(crate) async fn change_epochs(
         &self,
         once: Option<OnceKey>,
         change: impl Fn(&Epochs, Timestamp) -> Result<Epochs, EpochError>,
@@ -303,12 +229,20 @@ impl Operator {
         Epochs::read(self.calendar, bytes).ok_or(EpochsError::Damaged)
     }
 
+    fn table_in_books(&self) -> Result<Epochs, EpochsError> {
+        self.table(&self.lanes.books.books.load(&table_needs(None)).map_err(ActError::Store)?)
+    }
+
     /// What the books say is what the issuer reads and what is published, whoever wrote it.
-    fn take_up(&self) -> Result<(), EpochsError> {
-        let facts = self.lanes.books.books.load(&table_needs(None)).map_err(ActError::Store)?;
-        let table = self.table(&facts)?;
-        self.issuer.set_epochs(Arc::new(table));
-        self.republish()?;
+    pub(crate) fn take_up(&self) -> Result<(), EpochsError> {
+        let table = self.table_in_books()?;
+        let published = table.published();
+        if table != *self.issuer.epochs() {
+            self.issuer.set_epochs(Arc::new(table));
+        }
+        if self.published().list.epochs != published {
+            self.republish()?;
+        }
         Ok(())
     }
 
@@ -320,17 +254,22 @@ impl Operator {
         })
     }
 
-    async fn write_down(&self, number: Epoch, once: Option<OnceKey>) -> Result<(), EpochsError> {
-        let table = self.issuer.epochs();
-        let entry = table.entry(number).ok_or(EpochError::Unknown(number))?;
+    pub(crate) async fn write_down(&self, number: Epoch, once: Option<OnceKey>) -> Result<(), EpochsError> {
         let at = self.clock.now();
+        // The coins first: where a drop has ended them meanwhile, the table in the books says so too.
         let seen = self.seen(number)?;
+        let table = self.table_in_books()?;
+        let entry = table.entry(number).ok_or(EpochError::Unknown(number))?;
         let spec = &self.lanes.books.books.spec().registers;
         let (coins, worth) = worth(seen.live.circulation().collect::<Vec<_>>().iter(), spec);
         let total = worth.values().copied().fold(0, u64::saturating_add);
         let value = Amount::new(total, self.currency);
         // Refused before anything is written.
         table.archive(number, Archived { digest: Digest([0; 32]), coins, value, at })?;
+        // The file that the table names is replaced only by one that says something else.
+        if let Some(archived) = entry.archived.filter(|a| self.says(number, a, &seen.live)) {
+            return self.change_epochs(once, |epochs, _| epochs.archive(number, archived)).await;
+        }
         let witnesses = match entry.key {
             Some(_) => Some(self.witnesses(seen.live.clone()).await?),
             None => None,
@@ -351,6 +290,11 @@ impl Operator {
             .await
     }
 
+    /// Whether the file that the table names is there and has these coins.
+    fn says(&self, number: Epoch, archived: &Archived, live: &LiveSets) -> bool {
+        self.archives().read(number, &archived.digest).is_ok_and(|archive| archive.live == *live)
+    }
+
     /// Away from requests: there may be many, and a token takes its time for each.
     async fn witnesses(&self, live: LiveSets) -> Result<Bytes, EpochsError> {
         let issuer = Arc::clone(&self.issuer);
@@ -359,17 +303,16 @@ impl Operator {
         Ok(Bytes(made.to_bytes()))
     }
 
-    async fn end_epoch(&self, number: Epoch, once: Option<OnceKey>) -> Result<(), EpochsError> {
+    pub(crate) async fn end_epoch(&self, number: Epoch, once: Option<OnceKey>) -> Result<(), EpochsError> {
         let to = self.config.unclaimed.account();
         for _ in 0..TRIES_MAX {
-            let table = self.issuer.epochs();
+            let seen = self.seen(number)?;
+            let table = self.table_in_books()?;
             table.drop_epoch(number, Dropped { at: self.clock.now(), to })?;
             let archived =
                 table.entry(number).and_then(|e| e.archived).ok_or(EpochError::NotArchived(number))?;
-            let seen = self.seen(number)?;
-            let written = self.archives().read(number, &archived.digest);
             // What moved since it was written down, and a file that a crash has left half-way, are written again.
-            if !written.is_ok_and(|archive| archive.live == seen.live) {
+            if !self.says(number, &archived, &seen.live) {
                 self.write_down(number, None).await?;
                 continue;
             }

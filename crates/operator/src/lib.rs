@@ -6,6 +6,7 @@ pub mod archive;
 pub mod audit;
 pub mod backup;
 pub mod bank;
+pub mod calendar;
 pub mod claim_keys;
 pub mod coin_state;
 pub mod config;

@@ -1,13 +1,12 @@
 //! The operator: keys, two lanes, a bank, pages, background work; one program, one set of books.
 //! Source: architecture.md, "Layout", "Conventions".
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use florin_bank::BankRail;
-use florin_books::{Clock, DocumentKey, DocumentKind, Epoch, Needs, PartyId, Timestamp, Transition};
+use florin_books::{Clock, DocumentKey, DocumentKind, Needs, PartyId, Timestamp, Transition};
 use florin_coin::issuer::{CoinModule, Issuer};
 use florin_coin::{Calendar, Epochs};
 use florin_crypto::{MacKey, Secret, cbor, digest};
@@ -26,6 +25,7 @@ use tokio::sync::Notify;
 
 use crate::admin::AdminToken;
 use crate::bank::BankDesk;
+use crate::calendar::Looks;
 use crate::config::{OperatorConfig, SettingError};
 use crate::hand_over::{self, HandOverDesk};
 use crate::key_holder::{HOLDERS, KeyHolderError, KnownHolder, escrow, two_holders};
@@ -111,8 +111,8 @@ pub struct Operator {
     pub(crate) calendar: Calendar,
     /// Seals what is written down of epochs that are over.
     pub(crate) archive_key: Secret<32>,
-    /// One change of the epochs at a time; those whose tag keys are known to be forgotten.
-    pub(crate) changing: tokio::sync::Mutex<BTreeSet<Epoch>>,
+    /// One change of the epochs at a time; what the calendar has seen so far.
+    pub(crate) changing: tokio::sync::Mutex<Looks>,
     vaults: OperatorVaults,
     since: Timestamp,
     published: RwLock<Arc<Published>>,
@@ -267,6 +267,15 @@ impl Operator {
         !self.lanes.identity.books.is_failed() && !self.lanes.books.books.is_failed()
     }
 
+    /// Writes down where it listens, for commands beside a running operator: without it they wait for its lock. To be called
+    /// before anybody is told that it serves.
+    pub fn announce(&self, url: &str) {
+        let file = self.state.join(ADDRESS_FILE);
+        if let Err(error) = florin_shell::home::write_private(&file, url.as_bytes()) {
+            tracing::warn!(%error, "where it listens is not written down");
+        }
+    }
+
     /// Serves until `stop`, with all background work; then closes the books.
     pub async fn run(self: Arc<Self>, bound: Bound, stop: Stop) -> ExitCode {
         let work = self.start_work(&stop);
@@ -276,12 +285,6 @@ impl Operator {
             let (books, stop) = (house.books.clone(), stop.clone());
             tokio::spawn(async move { watch_failure(&books, &stop).await })
         };
-        // For commands beside a running operator; without it they wait for its lock.
-        if let Err(error) =
-            florin_shell::home::write_private(&self.state.join(ADDRESS_FILE), bound.url().as_bytes())
-        {
-            tracing::warn!(%error, "where it listens is not written down");
-        }
         let watches = [watch(&self.lanes.identity), watch(&self.lanes.books)];
         serve_until(bound, crate::routes::router(&self), limits, counters, stop.clone()).await;
         stop.trigger();

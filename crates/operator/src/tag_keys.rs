@@ -1,5 +1,5 @@
 //! The key module in software: a tag key of its own for each epoch, drawn when the epoch is made, kept in the module's vault
-//! and taken out of it when the epoch was dropped. Source: VarietyCash §2.4, §2.5; ADR 0031.
+//! and taken out of it some time after the epoch was dropped. Source: VarietyCash §2.4, §2.5; ADR 0031.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,10 +10,13 @@ use florin_coin::issuer::{CoinModule, ModuleError, SoftwareModule, TAG, epoch_in
 use florin_crypto::{MacKey, Secret, derive};
 use florin_shell::entropy::OsEntropy;
 use florin_shell::passphrase::Passphrase;
-use florin_shell::vault::{Vault, VaultError};
+use florin_shell::vault::{SECRETS_MAX, Vault, VaultError};
 
 /// The master, for epochs that have no key of their own: they were made before each had one.
 pub const MASTER: &str = "coin-tag";
+
+// The vault holds what the table of a key list can.
+const _: () = assert!(SECRETS_MAX > florin_parties::epoch::EPOCHS_MAX);
 
 /// The name of an epoch's secret in the module's vault.
 #[must_use]
@@ -83,11 +86,18 @@ impl CoinModule for VaultModule {
         own.map_or_else(|| self.master.verify(epoch, bytes, tag), |key| Ok(key.verify(TAG, &[bytes], tag)))
     }
 
+    /// One that is there already is kept and used, as in a token: books that were restored number an epoch in which the lost
+    /// part may have issued, and its coins are known by that key only. Their numbers are passed over, so no coin is made twice.
     fn prepare(&self, epoch: Epoch) -> Result<(), ModuleError> {
-        let secret = Secret::random(&mut OsEntropy);
-        let made = key(&secret, epoch);
-        self.change(|vault| vault.replace(&secret_name(epoch), secret, &mut OsEntropy))?;
-        self.own.write().unwrap_or_else(PoisonError::into_inner).insert(epoch, made);
+        let (name, fresh) = (secret_name(epoch), Secret::random(&mut OsEntropy));
+        let mut made = None;
+        self.change(|vault| {
+            vault.keep(&name, fresh, &mut OsEntropy)?;
+            made = Some(key(&vault.secret(&name)?, epoch));
+            Ok(())
+        })?;
+        let mut own = self.own.write().unwrap_or_else(PoisonError::into_inner);
+        own.extend(made.map(|made| (epoch, made)));
         Ok(())
     }
 
@@ -132,5 +142,22 @@ mod tests {
         assert_eq!(again.proof_of(new), Ok(None));
         let names = Vault::open(dir.path(), None, &none).unwrap().names().map(epoch_of).collect::<Vec<_>>();
         assert_eq!(names, [None, None]);
+    }
+
+    #[test]
+    fn there_is_room_for_the_keys_of_all_epochs_that_a_key_list_can_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let none = Passphrase::none();
+        let mut names: Vec<String> = (1..=1024).map(|n| secret_name(Epoch(n))).collect();
+        names.push(MASTER.to_owned());
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let module =
+            VaultModule::open(Vault::create(dir.path(), None, &none, &names, &mut OsEntropy).unwrap())
+                .unwrap();
+        module.prepare(Epoch(1025)).unwrap();
+        let proof = module.proof_of(Epoch(1025)).unwrap();
+        let again = VaultModule::open(Vault::open(dir.path(), None, &none).unwrap()).unwrap();
+        assert_eq!(again.proof_of(Epoch(1025)).unwrap(), proof);
+        assert!(proof.is_some());
     }
 }

@@ -14,6 +14,7 @@ mod world;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use florin_books::{Account, Clock};
 use florin_coin::messages::Outcome;
@@ -108,7 +109,7 @@ async fn the_calendar_makes_archives_and_drops_epochs_by_itself() {
     let mut numbers = BTreeSet::new();
     // Two years in steps of five days; each epoch issues something that nobody ever uses.
     for step in 0..146 {
-        world.operator.advance_epochs().await.unwrap();
+        world.operator.advance_epochs(Duration::ZERO).await.unwrap();
         if numbers.insert(world.current().0) && step < 100 {
             world.supply(&[10, 5]).await;
             supplied += 15;
@@ -154,7 +155,7 @@ async fn a_late_holder_is_paid_by_hand_once() {
     assert_eq!(refusal(world.operator.honour(&text(0..1), &to).await), "epoch-not-dropped");
     let end = world.operator.issuer.epochs().entry(epoch).unwrap().grace_end.unwrap();
     world.clock.set(end.plus_ms(1));
-    world.operator.advance_epochs().await.unwrap();
+    world.operator.advance_epochs(Duration::ZERO).await.unwrap();
     assert_eq!((world.in_circulation(), world.books(Account::Capital)), (0, -180));
     let late = world.change(&coins.coins[..1], &[100]).await;
     assert_eq!(late.causes[0].cause, CoinCause::Expired, "no step takes it");
@@ -211,12 +212,52 @@ async fn a_crash_between_archive_and_drop_or_within_the_archive_loses_nothing() 
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&file, &bytes).unwrap();
-    world.operator.advance_epochs().await.unwrap();
+    world.operator.advance_epochs(Duration::ZERO).await.unwrap();
     assert_eq!((state(&world), world.in_circulation()), (Some(EpochState::Dropped), 0));
-    world.operator.advance_epochs().await.unwrap();
+    world.operator.advance_epochs(Duration::ZERO).await.unwrap();
     assert_eq!(world.books(Account::Suspense), -150, "once");
     let world = world.reopen();
     let to = IBAN.parse().unwrap();
     assert_eq!(refusal(world.operator.honour(&coins.to_text(), &to).await), "done", "the archive is whole");
+    world.is_clean().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_and_back_ends_no_epoch() {
+    let world = World::new(|_| {});
+    world.supply(&[100, 50]).await;
+    let (epoch, right) = (world.current(), world.clock.now());
+    let ended = |w: &World| w.operator.issuer.epochs().entry(epoch).unwrap().archived.is_some();
+    // An operator that looks by itself, for a while.
+    world.clock.later(300 * DAY);
+    let working = world.works();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    working.ends().await;
+    assert!(!ended(&world));
+    world.clock.set(right);
+    // With less patience than a day, which is counted anew whenever the clock was right.
+    let patience = Duration::from_secs(1);
+    world.operator.advance_epochs(patience).await.unwrap();
+    for _ in 0..3 {
+        world.clock.set(right.plus_ms(300 * DAY));
+        world.operator.advance_epochs(patience).await.unwrap();
+        tokio::time::sleep(patience / 2).await;
+        world.operator.advance_epochs(patience).await.unwrap();
+        world.clock.set(right);
+        world.operator.advance_epochs(patience).await.unwrap();
+        tokio::time::sleep(patience / 2).await;
+    }
+    assert!(!ended(&world));
+    assert_eq!(world.in_circulation(), 150, "nobody has lost anything");
+    // And it is over when the clock says so for so long; a restart begins anew.
+    world.clock.set(right.plus_ms(300 * DAY));
+    world.operator.advance_epochs(patience).await.unwrap();
+    tokio::time::sleep(patience).await;
+    let world = world.reopen();
+    world.operator.advance_epochs(patience).await.unwrap();
+    assert!(!ended(&world));
+    tokio::time::sleep(patience).await;
+    world.operator.advance_epochs(patience).await.unwrap();
+    assert!(ended(&world));
     world.is_clean().await;
 }

@@ -1,5 +1,5 @@
-//! Each epoch has a tag key of its own in the module's vault: made before the epoch, kept over restarts, forgotten after the
-//! drop. A vault that was copied before tells nothing of later keys, and one that is too old stops the start.
+//! Each epoch has a tag key of its own in the module's vault: made before the epoch, kept over restarts, forgotten a
+//! good while after the drop. A vault that was copied before tells nothing of later keys, and one that is too old stops the start.
 //! Source: VarietyCash §2.4; docs/operator.md, "If a key was seen"; ADR 0031.
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +13,7 @@
 mod world;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use florin_books::{Clock, Epoch};
 use florin_coin::issuer::{TAG, epoch_info, proof_bytes};
@@ -21,6 +22,7 @@ use florin_coin::{CoinCause, CoinSet, EpochState};
 use florin_crypto::{MacKey, Secret, derive};
 use florin_money::Currency;
 use florin_operator::OperatorError;
+use florin_operator::calendar::KEY_KEPT_MS;
 use florin_operator::control::Action;
 use florin_operator::module::ModuleFault;
 use florin_shell::Passphrase;
@@ -62,7 +64,7 @@ async fn what_was_stolen_before_a_rotation_or_a_revocation_makes_no_tag_after_it
     // The next epoch is made ahead of time: its key can be stolen too.
     let until = world.operator.issuer.epochs().entry(first).unwrap().until;
     world.clock.set(until.minus_ms(DAY));
-    world.operator.advance_epochs().await.unwrap();
+    world.operator.advance_epochs(Duration::ZERO).await.unwrap();
     let ahead = Epoch(first.0 + 1);
     let stolen = vault(world.dir.path());
     assert_eq!(names(&world), ["coin-tag".to_owned(), name(first), name(ahead)]);
@@ -96,17 +98,20 @@ async fn what_was_stolen_before_a_rotation_or_a_revocation_makes_no_tag_after_it
 }
 
 #[tokio::test]
-async fn a_crash_between_the_key_and_the_table_leaves_a_key_that_is_never_used() {
+async fn a_key_that_is_there_under_a_new_number_is_used_and_never_replaced() {
     let world = World::new(|_| {});
     let coins = world.supply(&[100]).await.coins;
     let next = Epoch(world.current().0 + 1);
     world.operator.issuer.module().prepare(next).unwrap();
+    // Left by a crash before the table was written, or by the lost part of books that were restored.
     let left = vault(world.dir.path()).secret(&name(next)).unwrap();
+    world.operator.issuer.module().prepare(next).unwrap();
     let world = world.reopen();
+    world.operator.issuer.module().prepare(next).unwrap();
     assert!(world.operator.issuer.epochs().entry(next).is_none());
     world.execute(Action::Rotate).await.unwrap();
     assert_eq!(world.current(), next);
-    assert_ne!(tagged(&left, next), proof(&world, next), "whoever has seen the one that was left");
+    assert_eq!(tagged(&left, next), proof(&world, next), "coins that it has tagged are known by it");
     let fresh = world.change(&coins, &[100]).await;
     assert!(fresh.causes.is_empty() && fresh.coins[0].epoch == next);
     let world = world.reopen();
@@ -162,20 +167,28 @@ async fn the_key_of_a_dropped_epoch_is_forgotten_and_its_late_holder_is_paid() {
     let set = |coins: &[florin_coin::Coin]| CoinSet::new(coins.to_vec(), Currency::FLO).unwrap().to_text();
     let end = world.operator.issuer.epochs().entry(first).unwrap().grace_end.unwrap();
     world.clock.set(end.plus_ms(1));
-    // The vault cannot be written just then: the epoch is dropped, and its key goes with the next look.
-    let file = folder(world.dir.path()).join("keys.vault");
     world.operator.rotate_epoch(None).await.unwrap();
-    let whole = std::fs::read(&file).unwrap();
-    std::fs::write(&file, b"something else").unwrap();
-    assert!(world.operator.advance_epochs().await.is_err());
+    world.operator.advance_epochs(Duration::ZERO).await.unwrap();
     let state = world.operator.issuer.epochs().state(first, world.clock.now());
     assert_eq!((state, world.in_circulation()), (Some(EpochState::Dropped), 0));
+    // Until no backup from before the drop would be restored.
+    world.clock.later(KEY_KEPT_MS);
+    world.operator.advance_epochs(Duration::ZERO).await.unwrap();
+    assert!(names(&world).contains(&name(first)));
+    world.clock.later(1);
+    world.operator.advance_epochs(Duration::from_secs(60)).await.unwrap();
+    assert!(names(&world).contains(&name(first)), "nor while the clock has said so for a moment only");
+    // The vault cannot be written just then: the key goes with a later look.
+    let file = folder(world.dir.path()).join("keys.vault");
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, b"something else").unwrap();
+    assert!(world.operator.advance_epochs(Duration::ZERO).await.is_err());
     std::fs::write(&file, whole).unwrap();
     assert!(names(&world).contains(&name(first)));
-    world.operator.advance_epochs().await.unwrap();
+    world.operator.advance_epochs(Duration::ZERO).await.unwrap();
     assert!(!names(&world).contains(&name(first)), "{:?}", names(&world));
     assert_eq!(world.operator.issuer.module().proof_of(first), Ok(None));
-    world.operator.advance_epochs().await.unwrap();
+    world.operator.advance_epochs(Duration::ZERO).await.unwrap();
 
     let world = world.reopen();
     let late = world.change(&coins[..1], &[100]).await;
@@ -193,4 +206,41 @@ async fn the_key_of_a_dropped_epoch_is_forgotten_and_its_late_holder_is_paid() {
     assert_eq!(world.operator.honour(&set(&coins), &to).await.unwrap().coins, 2);
     assert!(world.operator.honour(&set(&coins[..1]), &to).await.is_err(), "once");
     world.is_clean().await;
+}
+
+/// The books of another moment, in the place of the present ones.
+fn put_back(dir: &Path, books: &Path) {
+    let lane = dir.join("operator/books");
+    std::fs::remove_dir_all(&lane).unwrap();
+    copy(books, &lane);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()) {
+        std::fs::copy(&entry, to.join(entry.file_name().unwrap())).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn books_from_before_a_drop_open_with_the_module_of_today() {
+    let world = World::new(|_| {});
+    let coins = world.supply(&[100, 50]).await.coins;
+    let first = world.current();
+    let end = world.operator.issuer.epochs().entry(first).unwrap().grace_end.unwrap();
+    world.clock.set(end.minus_ms(DAY));
+    let before = world.dir.path().join("before");
+    world.operator.lanes.books.books.backup(&before).unwrap();
+    world.clock.later(2 * DAY);
+    world.operator.archive_epoch(first, None).await.unwrap();
+    // By order too the key stays.
+    world.operator.drop_epoch(first, None).await.unwrap();
+    world.clock.later(20 * DAY);
+    world.operator.advance_epochs(Duration::ZERO).await.unwrap();
+    let (dir, clock) = (world.dir.path().to_owned(), world.clock.clone());
+    let world = world.reopen_with(|_| put_back(&dir, &before));
+    clock.set(end.minus_ms(DAY));
+    assert_eq!(world.in_circulation(), 150);
+    let fresh = world.refresh(&coins).await;
+    assert!(fresh.causes.is_empty(), "its key knows them: {:?}", fresh.causes);
 }

@@ -25,13 +25,13 @@ mod change;
 pub const VAULT_FILE: &str = "keys.vault";
 /// The usual name of the second factor in its folder.
 pub const SECOND_FACTOR_FILE: &str = "second-factor";
-/// The most secrets in one file.
-pub const SECRETS_MAX: usize = 512;
+/// The most secrets in one file: the key of every epoch that a key list can name (1,024), and as many again of epochs before.
+pub const SECRETS_MAX: usize = 2048;
 /// The longest name of a secret, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
 
-/// The largest file that is read: 512 secrets with the longest names take less than 56 KiB.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
+/// The largest file that is read: 2,048 secrets with the longest names take less than 224 KiB.
+const FILE_BYTES_MAX: u64 = 256 * 1024;
 const MAGIC: &str = "florin-vault";
 const VERSION: u32 = 1;
 

@@ -203,6 +203,7 @@ async fn start_operator(
     let operator = opened.await.map_err(fail)??;
     let (url, running, stop) = (bound.url(), Arc::clone(&operator), stop.clone());
     tasks.push(tokio::spawn(async move {
+        running.announce(&bound.url());
         match running.run(bound, stop).await {
             ExitCode::Done => Ok(()),
             code => Err(Failure::of(code, "the operator's books have failed")),

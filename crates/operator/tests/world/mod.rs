@@ -127,8 +127,14 @@ impl World {
 
     /// Stops the operator as a crash does and opens it again.
     pub fn reopen(self) -> Self {
+        self.reopen_with(|_| {})
+    }
+
+    /// The same, and something is changed meanwhile.
+    pub fn reopen_with(self, change: impl FnOnce(&std::path::Path)) -> Self {
         let Self { dir, config, clock, operator, holders } = self;
         drop(operator);
+        change(dir.path());
         let operator = open(&dir, &config, &clock);
         Self { dir, config, clock, operator, holders }
     }

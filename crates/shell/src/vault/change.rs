@@ -27,6 +27,21 @@ impl Vault {
         })
     }
 
+    /// Puts a secret in unless there is one of that name, which is kept then, and stores the file as [`Vault::replace`] does.
+    ///
+    /// # Errors
+    /// As [`Vault::replace`].
+    pub fn keep(
+        &mut self,
+        name: &str,
+        secret: Secret<32>,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), VaultError> {
+        self.change(entropy, |path, secrets| {
+            if secrets.contains_key(name) { Ok(()) } else { put(path, secrets, name, secret) }
+        })
+    }
+
     /// Takes a secret out and stores the file; nothing to do where there is none of that name.
     ///
     /// # Errors

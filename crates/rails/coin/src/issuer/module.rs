@@ -55,8 +55,8 @@ pub trait CoinModule: Send + Sync {
     fn verify(&self, epoch: Epoch, bytes: &[u8], tag: &[u8; 32]) -> Result<bool, ModuleError>;
 
     /// Makes a key of the epoch's own, which nothing that was known before says anything of. It is on the disk when this
-    /// returns. To be called before the epoch is written down anywhere, and never afterwards: a key that such a call has
-    /// left, before a crash, is replaced. A module that derives its keys has nothing to do.
+    /// returns. To be called before the epoch is written down anywhere, and never afterwards. One that is there is kept and
+    /// used: coins of a lost part of the books may bear its tags. A module that derives its keys has nothing to do.
     ///
     /// # Errors
     /// [`ModuleError`]; the epoch does not begin then.
