@@ -25,6 +25,8 @@ use crate::operator::OperatorError;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// After something failed.
 const PAUSE: Duration = Duration::from_secs(2);
+/// Of more sums than these nobody tells apart which of the lost claims they are.
+const SUMS_MAX: usize = 65_536;
 /// How often keys of requests that came to nothing are looked for.
 const TEND_EVERY: Duration = Duration::from_secs(60);
 
@@ -228,21 +230,51 @@ fn credited(books: &House, hand: &HandOver) -> Result<bool, StoreError> {
     Ok(books.books.record(seq)?.is_none_or(|record| HandOver::is_credited(&record)))
 }
 
-/// What is under way from the identity lane to the books lane, in minor units: for the audit.
+/// What is under way from the identity lane to the books lane, in minor units.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct UnderWay {
+    /// All that is not known to have arrived.
+    pub minor: u64,
+    /// What of it stands under a lost key: whether that has arrived only its key holders can say.
+    pub lost: Vec<u64>,
+}
+
+impl UnderWay {
+    /// Whether exactly so much may have arrived: the worth of some of the lost ones together. Nothing else tells, for
+    /// nothing in the two lanes but the claim itself joins a purchase to its hand-over.
+    #[must_use]
+    pub fn may_have_arrived(&self, minor: u64) -> bool {
+        let mut sums = BTreeSet::from([0_u64]);
+        for lost in &self.lost {
+            let more: Vec<u64> = sums.iter().map(|sum| sum.saturating_add(*lost)).collect();
+            sums.extend(more.into_iter().filter(|sum| *sum <= minor));
+            if sums.contains(&minor) {
+                return true;
+            }
+            if sums.len() > SUMS_MAX {
+                return minor <= self.lost.iter().fold(0, |all: u64, lost| all.saturating_add(*lost));
+            }
+        }
+        sums.contains(&minor)
+    }
+}
+
+/// What is under way: for the audit.
 ///
 /// # Errors
 /// Those of the store.
-pub fn under_way(lanes: &Lanes, out: &[HandOverDue]) -> Result<u64, StoreError> {
-    let mut sum: u64 = 0;
+pub fn under_way(lanes: &Lanes, out: &[HandOverDue]) -> Result<UnderWay, StoreError> {
+    let mut under_way = UnderWay::default();
     for due in out.iter().filter(|due| due.refused.is_none()) {
         let facts = lanes.identity.books.load(&due.needs())?;
-        let arrived = match due.open(&facts, &*lanes.claim_keys) {
-            Some(hand) => credited(&lanes.books, &hand)?,
-            None => false,
-        };
-        sum = sum.saturating_add(if arrived { 0 } else { due.total.minor() });
+        match due.open(&facts, &*lanes.claim_keys) {
+            Some(hand) if credited(&lanes.books, &hand)? => continue,
+            Some(_) => {}
+            None => under_way.lost.push(due.total.minor()),
+        }
+        under_way.minor = under_way.minor.saturating_add(due.total.minor());
     }
-    Ok(sum)
+    Ok(under_way)
 }
 
 /// Makes the keys of claims ready, for books that may serve.
@@ -251,4 +283,22 @@ pub fn under_way(lanes: &Lanes, out: &[HandOverDue]) -> Result<u64, StoreError> 
 /// Those of the store; `Io`.
 pub fn make_ready(lanes: &Lanes) -> Result<(), OperatorError> {
     Ok(lanes.claim_keys.make_ready(&waiting(&lanes.identity)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_lost_claims_may_have_arrived() {
+        let under_way = UnderWay { minor: 1_000, lost: vec![100, 250, 100] };
+        for minor in [0, 100, 200, 250, 350, 450] {
+            assert!(under_way.may_have_arrived(minor), "{minor}");
+        }
+        for minor in [1, 50, 300, 500, 1_000, u64::MAX] {
+            assert!(!under_way.may_have_arrived(minor), "{minor}");
+        }
+        let many = UnderWay { minor: 0, lost: (0..40).map(|n| 1 << n).collect() };
+        assert!(many.may_have_arrived((1 << 40) - 1) && !many.may_have_arrived(1 << 40));
+    }
 }

@@ -15,9 +15,10 @@ use std::sync::atomic::Ordering;
 
 use florin_books::Needs;
 use florin_coin::escrow::OpenedBox;
-use florin_coin::issuer::{Purchase, PurchaseState, SealedClaim};
+use florin_coin::issuer::{HandOverDue, Purchase, PurchaseState, SealedClaim, hand_over};
 use florin_crypto::{ByteArray, cbor};
 use florin_operator::claim_keys::CLAIM_KEYS_FILE;
+use florin_operator::lanes::IDENTITY;
 use florin_operator::opened::{FollowRequest, Found};
 use florin_operator::trace_log::Subject;
 use florin_operator::{KeyHolder, Operator};
@@ -257,5 +258,38 @@ async fn the_wrong_books_overwrite_no_claim_key() {
     teller.closed.store(false, Ordering::SeqCst);
     let town = Town::resume(dir.path(), places, config, teller).await;
     assert_eq!(town::worth(&town.collect(&bought).await), 188);
+    town.end().await;
+}
+
+/// A crash after the books lane has a claim and before the identity lane knows it, with the loss of the key on top: the
+/// lanes belong together all the same, and the holders settle what has arrived without a second set of coins.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_has_arrived_and_lost_its_key_keeps_the_lanes_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::start(dir.path(), 2, 600_000).await;
+    let bought = with_a_purchase(&town, true).await;
+    waits(&town.operator, 1).await;
+    let lanes = &town.operator.lanes;
+    let due = |lane: &florin_books::Lane| lane.outbox().find_map(HandOverDue::read);
+    let due = lanes.identity.books.view(due).unwrap().unwrap();
+    let facts = lanes.identity.books.load(&due.needs()).unwrap();
+    let hand = due.open(&facts, &*lanes.claim_keys).unwrap();
+    let needs = hand.needs();
+    let made = lanes.books.act(&needs, |facts, _| Some(hand_over(&hand, facts, false, IDENTITY)));
+    assert!(made.await.unwrap().is_some());
+    let (places, config, teller) = town.end().await;
+    std::fs::remove_file(places.state.join(CLAIM_KEYS_FILE)).unwrap();
+    let town = Town::resume(dir.path(), places, config, teller).await;
+    let o = &town.operator;
+    let is_clean = async || {
+        let report = florin_operator::audit(&o.lanes).await.unwrap();
+        assert!(report.is_clean(), "{:?}", report.findings);
+    };
+    is_clean().await;
+    o.may_serve().await.unwrap();
+    assert_eq!(town::worth(&town.collect(&bought).await), 188);
+    assert!(trace(o, &holders(&town.places), Subject::Purchase(bought.id), true).await.recovered);
+    is_clean().await;
+    assert_eq!(florin_operator::audit(&o.lanes).await.unwrap().in_circulation, "1.88 FLO");
     town.end().await;
 }
