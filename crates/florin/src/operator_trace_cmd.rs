@@ -17,8 +17,9 @@ use florin_operator::admin::AdminToken;
 use florin_operator::control::{
     Action, ORDER_NEEDS_TWO, ORDER_NOT_BY_HOLDER, ORDER_SAME_HOLDER, SignedOrder,
 };
+use florin_operator::opened::{FollowRequest, open_boxes};
 use florin_operator::operator::ADDRESS_FILE;
-use florin_operator::trace::{Begun, FollowRequest, TraceError, TraceReport, open_boxes};
+use florin_operator::trace::{Begun, TraceError, TraceReport};
 use florin_operator::trace_log::Subject;
 use florin_operator::trace_pages::LogReport;
 use florin_operator::{KeyHolder, KeyHolderError, KnownHolder, Operator, OperatorConfig, two_holders};
@@ -172,8 +173,8 @@ pub async fn trace(
         }
     };
     let begun = desk.begin(&signed).await?;
-    let found = open_boxes(operator, &holders, &files, &begun.boxes);
-    let report = desk.follow(&FollowRequest { entry: begun.entry, found, recover: args.recover }).await?;
+    let found = open_boxes(operator, &holders, &files, (&signed, &begun), args.recover);
+    let report = desk.follow(&found).await?;
     output.report(&report);
     Ok(ExitCode::Done)
 }

@@ -37,9 +37,12 @@ pub struct ClaimKeyFile {
 }
 
 struct Inner {
-    file: File,
+    /// None until it is made ready: before, it is only read.
+    file: Option<File>,
     keys: Vec<Secret<32>>,
     free: Vec<u32>,
+    /// Places that claims from before this start name, whether their keys are there or lost.
+    waiting: BTreeSet<u32>,
     requests: BTreeMap<[u8; 16], Taken>,
 }
 
@@ -54,22 +57,24 @@ fn place(index: u32) -> u64 {
 }
 
 impl ClaimKeyFile {
-    /// Opens the file, or makes it. `waiting` are the places whose claims still wait; every other key is overwritten, which
-    /// also ends what a crash between hand-over and overwriting has left.
+    /// Reads the file, if it is there. Nothing is written and no key is given out: these may be the wrong books.
     ///
     /// # Errors
     /// `Io`; a file that is something else.
-    pub fn open(state: &Path, waiting: &BTreeSet<u32>) -> Result<Self, HomeError> {
+    pub fn open(state: &Path) -> Result<Self, HomeError> {
         let path = state.join(CLAIM_KEYS_FILE);
-        let opened = Inner::open(&path).and_then(|mut inner| {
-            let others = (0..inner.count()).filter(|index| !waiting.contains(index)).collect::<Vec<_>>();
-            inner.overwrite(&others)?;
-            inner.free = others;
-            inner.grow()?;
-            Ok(inner)
-        });
-        let inner = opened.map_err(|source| HomeError::Io { path: path.clone(), source })?;
+        let inner = Inner::read(&path).map_err(|source| HomeError::Io { path: path.clone(), source })?;
         Ok(Self { path, inner: Mutex::new(inner) })
+    }
+
+    /// Makes it ready to give keys out, once, for books that may serve. `waiting` are the places whose claims still wait;
+    /// every other key is overwritten, which also ends what a crash between hand-over and overwriting has left.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn make_ready(&self, waiting: &BTreeSet<u32>) -> Result<(), HomeError> {
+        let made = self.inner().make_ready(&self.path, waiting);
+        made.map_err(|source| HomeError::Io { path: self.path.clone(), source })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -98,40 +103,54 @@ impl ClaimKeyFile {
 }
 
 impl Inner {
-    fn open(path: &Path) -> io::Result<Self> {
-        let new = !path.try_exists()?;
+    fn read(path: &Path) -> io::Result<Self> {
+        let (keys, free) = (Vec::new(), Vec::new());
+        let mut inner = Self { file: None, keys, free, waiting: BTreeSet::new(), requests: BTreeMap::new() };
+        match File::open(path) {
+            // Shorter than its head: it was being made.
+            Ok(file) if file.metadata()?.len() >= SECTOR => inner.read_keys(&file)?,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(inner)
+    }
+
+    fn make_ready(&mut self, path: &Path, waiting: &BTreeSet<u32>) -> io::Result<()> {
+        if self.file.is_some() {
+            return Ok(());
+        }
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        let mut inner = Self { file, keys: Vec::new(), free: Vec::new(), requests: BTreeMap::new() };
-        if new || inner.file.metadata()?.len() < SECTOR {
-            inner.write_head()?;
+        if file.metadata()?.len() < SECTOR {
+            write_head(&file)?;
             if let Some(dir) = path.parent() {
                 File::open(dir)?.sync_all()?;
             }
         }
-        inner.read_keys()?;
-        Ok(inner)
+        self.file = Some(file);
+        self.waiting.clone_from(waiting);
+        let others = (0..self.count()).filter(|index| !waiting.contains(index)).collect::<Vec<_>>();
+        self.overwrite(&others)?;
+        self.free = others;
+        self.grow()
     }
 
-    fn write_head(&mut self) -> io::Result<()> {
-        let mut head = HEAD.to_vec();
-        head.resize(usize::try_from(SECTOR).unwrap_or(512), 0);
-        self.file.set_len(SECTOR)?;
-        self.file.write_all_at(&head, 0)?;
-        self.file.sync_all()
+    fn file(&self) -> io::Result<&File> {
+        self.file.as_ref().ok_or_else(|| io::Error::other("the claim keys are only read"))
     }
 
-    fn read_keys(&mut self) -> io::Result<()> {
+    fn read_keys(&mut self, file: &File) -> io::Result<()> {
         let mut head = vec![0; HEAD.len()];
-        self.file.read_exact_at(&mut head, 0)?;
+        file.read_exact_at(&mut head, 0)?;
         if head != HEAD {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "these are not claim keys"));
         }
-        let sectors = self.file.metadata()?.len().checked_div(SECTOR).unwrap_or(0);
+        let sectors = file.metadata()?.len().checked_div(SECTOR).unwrap_or(0);
         let count = u32::try_from(sectors.saturating_sub(1)).unwrap_or(u32::MAX).min(SLOTS_MAX);
         for index in 0..count {
             let mut key = Zeroizing::new([0; 32]);
-            self.file.read_exact_at(&mut *key, place(index))?;
+            file.read_exact_at(&mut *key, place(index))?;
             self.keys.push(Secret::new(*key));
         }
         Ok(())
@@ -145,33 +164,42 @@ impl Inner {
     fn overwrite(&mut self, indexes: &[u32]) -> io::Result<()> {
         for index in indexes {
             let fresh = Secret::random(&mut OsEntropy);
-            self.file.write_all_at(fresh.expose(), place(*index))?;
+            self.file()?.write_all_at(fresh.expose(), place(*index))?;
             let at = usize::try_from(*index).ok().and_then(|at| self.keys.get_mut(at));
             if let Some(key) = at {
                 *key = fresh;
             }
         }
-        if indexes.is_empty() { Ok(()) } else { self.file.sync_data() }
+        if indexes.is_empty() { Ok(()) } else { self.file()?.sync_data() }
     }
 
-    /// Adds keys at the end; they are given out once they are on the disk.
+    /// Adds keys at the end; they are given out once they are on the disk. Not those in places that waiting claims name:
+    /// where the file was lost, two claims would else share a place, and the end of one be the end of the other.
     fn grow(&mut self) -> io::Result<()> {
-        let from = self.count();
-        if self.free.len() >= LOW || from >= SLOTS_MAX {
-            return Ok(());
+        while self.file.is_some() && self.free.len() < LOW && self.count() < SLOTS_MAX {
+            let from = self.count();
+            let to = from.saturating_add(GROW).min(SLOTS_MAX);
+            let fresh: Vec<Secret<32>> = (from..to).map(|_| Secret::random(&mut OsEntropy)).collect();
+            let file = self.file()?;
+            // Whole sectors, so that the next start counts them.
+            file.set_len(place(to))?;
+            for (index, key) in (from..to).zip(&fresh) {
+                file.write_all_at(key.expose(), place(index))?;
+            }
+            file.sync_all()?;
+            self.keys.extend(fresh);
+            self.free.extend((from..to).filter(|index| !self.waiting.contains(index)));
         }
-        let to = from.saturating_add(GROW).min(SLOTS_MAX);
-        let fresh: Vec<Secret<32>> = (from..to).map(|_| Secret::random(&mut OsEntropy)).collect();
-        // Whole sectors, so that the next start counts them.
-        self.file.set_len(place(to))?;
-        for (index, key) in (from..to).zip(&fresh) {
-            self.file.write_all_at(key.expose(), place(index))?;
-        }
-        self.file.sync_all()?;
-        self.keys.extend(fresh);
-        self.free.extend(from..to);
         Ok(())
     }
+}
+
+fn write_head(file: &File) -> io::Result<()> {
+    let mut head = HEAD.to_vec();
+    head.resize(usize::try_from(SECTOR).unwrap_or(512), 0);
+    file.set_len(SECTOR)?;
+    file.write_all_at(&head, 0)?;
+    file.sync_all()
 }
 
 impl ClaimKeys for ClaimKeyFile {
@@ -220,7 +248,9 @@ mod tests {
     use super::*;
 
     fn open(dir: &Path, waiting: &[u32]) -> ClaimKeyFile {
-        ClaimKeyFile::open(dir, &waiting.iter().copied().collect()).unwrap()
+        let keys = ClaimKeyFile::open(dir).unwrap();
+        keys.make_ready(&waiting.iter().copied().collect()).unwrap();
+        keys
     }
 
     fn bytes(dir: &Path) -> Vec<u8> {
@@ -267,6 +297,37 @@ mod tests {
     }
 
     #[test]
+    fn opening_alone_writes_nothing_and_gives_no_key_out() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(ClaimKeyFile::open(dir.path()).unwrap().take([1; 16], &mut OsEntropy).is_none());
+        assert!(!dir.path().join(CLAIM_KEYS_FILE).exists());
+        let slot = open(dir.path(), &[]).take([1; 16], &mut OsEntropy).unwrap();
+        let before = bytes(dir.path());
+        let keys = ClaimKeyFile::open(dir.path()).unwrap();
+        keys.tend();
+        assert!(keys.take([2; 16], &mut OsEntropy).is_none() && !keys.forget(&[slot.index]));
+        assert!(keys.key(slot.index).unwrap().ct_eq(&slot.key), "what waits can be read");
+        assert!(bytes(dir.path()) == before);
+        keys.make_ready(&BTreeSet::from([slot.index])).unwrap();
+        let taken = keys.take([2; 16], &mut OsEntropy).unwrap();
+        keys.make_ready(&BTreeSet::new()).unwrap();
+        assert!(keys.key(taken.index).unwrap().ct_eq(&taken.key), "once: what is in use stays");
+    }
+
+    #[test]
+    fn a_pool_made_anew_gives_out_no_place_that_a_waiting_claim_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let waiting: Vec<u32> = (100..300).collect();
+        let keys = open(dir.path(), &waiting);
+        let taken = (0..u32::try_from(keys.free()).unwrap()).map(|n| {
+            let request = std::array::from_fn(|i| n.to_be_bytes()[i % 4]);
+            keys.take(request, &mut OsEntropy).unwrap().index
+        });
+        let taken: BTreeSet<u32> = taken.collect();
+        assert!(taken.len() >= LOW && waiting.iter().all(|index| !taken.contains(index)));
+    }
+
+    #[test]
     fn the_pool_grows_and_says_when_it_is_exhausted() {
         let dir = tempfile::tempdir().unwrap();
         let keys = open(dir.path(), &[]);
@@ -284,7 +345,7 @@ mod tests {
         let keys = open(dir.path(), &[]);
         assert!(keys.free() >= LOW, "a torn end is written again");
         std::fs::write(dir.path().join(CLAIM_KEYS_FILE), vec![7; 2048]).unwrap();
-        assert!(ClaimKeyFile::open(dir.path(), &BTreeSet::new()).is_err());
+        assert!(ClaimKeyFile::open(dir.path()).is_err());
     }
 
     #[test]

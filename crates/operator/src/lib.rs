@@ -21,6 +21,7 @@ pub mod keys;
 pub mod lanes;
 mod mark;
 pub mod module;
+pub mod opened;
 pub mod operator;
 pub mod owed;
 pub mod reading;

@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use crate::admin::AdminToken;
 use crate::bank::BankDesk;
 use crate::calendar::Looks;
+use crate::claim_keys::ClaimKeyFile;
 use crate::config::{OperatorConfig, SettingError};
 use crate::hand_over::{self, HandOverDesk};
 use crate::key_holder::{HOLDERS, KeyHolderError, KnownHolder, escrow, two_holders};
@@ -195,7 +196,7 @@ impl Operator {
             Ok(lane(&places.state, spec(id, &registers), &vaults.store_key(name)?, &clock, false)?)
         };
         let (identity, books) = (open(IDENTITY, "identity")?, open(BOOKS, "books")?);
-        let claim_keys = hand_over::claim_keys(&places.state, &identity)?;
+        let claim_keys = Arc::new(ClaimKeyFile::open(&places.state)?);
         let lanes = Lanes { identity, books, claim_keys };
         let backup_key = vaults.backup_key()?;
         let keys = Arc::new(vaults.message_keys()?);
@@ -342,10 +343,14 @@ impl Operator {
     #[must_use]
     pub fn hand_over_desk(&self) -> HandOverDesk {
         let (batch, wait_ms) = (self.config.claims_batch, self.config.claims_wait_ms);
-        HandOverDesk { lanes: self.lanes.clone(), batch, wait_ms, crossing: Arc::clone(&self.crossing) }
+        HandOverDesk::new(self.lanes.clone(), batch, wait_ms, Arc::clone(&self.crossing))
     }
 
     fn hand_over(&self, stop: &Stop) -> tokio::task::JoinHandle<()> {
+        // Not before: of books that may not serve, nobody knows which keys are still needed.
+        if let Err(error) = hand_over::make_ready(&self.lanes) {
+            tracing::error!(%error, "claim keys cannot be written: purchases are refused");
+        }
         let (desk, stop) = (self.hand_over_desk(), stop.clone());
         let called = Arc::new(Notify::new());
         let caller = Arc::clone(&called);

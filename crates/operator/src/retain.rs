@@ -220,7 +220,7 @@ mod tests {
         let clock = Arc::new(Ticks(AtomicU64::new(0)));
         let open = |new| {
             let identity = house(dir.path(), IDENTITY, &clock, new);
-            let claim_keys = crate::hand_over::claim_keys(dir.path(), &identity).unwrap();
+            let claim_keys = Arc::new(crate::claim_keys::ClaimKeyFile::open(dir.path()).unwrap());
             Lanes { identity, books: house(dir.path(), BOOKS, &clock, new), claim_keys }
         };
         let lanes = open(true);

@@ -19,7 +19,7 @@ use florin_store::StoreError;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{Action, ORDER_OTHER_COMMAND, ORDER_REPLAYED, SignedOrder};
-use crate::key_holder::{KeyHolder, KnownHolder, escrow};
+use crate::opened::{FollowRequest, Found};
 use crate::operator::Operator;
 use crate::trace_log::{self, LogEntry, NO_REASON, Subject};
 use crate::trail::{Trail, backward, forward};
@@ -72,27 +72,6 @@ pub struct Begun {
     pub boxes: Vec<HandedBox>,
 }
 
-/// A box that was opened.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Found {
-    /// Whose it was.
-    pub purchase: String,
-    /// What it held, in base64url.
-    pub content: String,
-}
-
-/// What the holders' side brings back.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FollowRequest {
-    /// The number of the entry.
-    pub entry: u64,
-    /// What was opened.
-    pub found: Vec<Found>,
-    /// Hands the claims over that wait because their keys are lost.
-    #[serde(default)]
-    pub recover: bool,
-}
-
 /// A purchase that was joined to coins.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TracedPurchase {
@@ -128,29 +107,6 @@ pub struct TraceReport {
     /// Whether a claim whose key was lost has been handed over now.
     #[serde(default)]
     pub recovered: bool,
-}
-
-/// Opens boxes with the two holders' keys; done where their files are, not by the operator's process. Boxes that do not
-/// open (of other holders, before a change of them) are left out.
-#[must_use]
-pub fn open_boxes(
-    operator: florin_books::PartyId,
-    holders: &[KnownHolder; 2],
-    files: &[KeyHolder; 2],
-    boxes: &[HandedBox],
-) -> Vec<Found> {
-    let escrow = escrow(operator, holders);
-    let file = |known: &KnownHolder| files.iter().find(|file| file.known() == *known);
-    let [Some(outer), Some(inner)] = [file(&holders[0]), file(&holders[1])] else { return Vec::new() };
-    let open = |handed: &HandedBox| {
-        let purchase: TxId = handed.purchase.parse().ok()?;
-        let envelope = BASE64URL_NOPAD.decode(handed.envelope.as_bytes()).ok()?;
-        let envelope: Envelope = cbor::decode_strict(&envelope).ok()?;
-        let opened = escrow.open(&outer.kem, &inner.kem, purchase, &envelope).ok()?;
-        let content = BASE64URL_NOPAD.encode(&cbor::encode(&opened));
-        Some(Found { purchase: handed.purchase.clone(), content })
-    };
-    boxes.iter().filter_map(open).collect()
 }
 
 /// What an order is about, looked up without any holder's key.
@@ -197,15 +153,22 @@ impl Operator {
     /// Follows what the holders have found, for an order that is in the log.
     ///
     /// # Errors
-    /// `trace-not-found`: no such entry, or nothing was opened for it.
+    /// In order: `trace-not-found`: no such entry; those of [`FollowRequest::verify`]; `order-other-command`: it hands a
+    /// claim over, and the order is not about a purchase; `trace-not-found`: nothing was opened for it.
     pub async fn trace_follow(&self, request: &FollowRequest) -> Result<TraceReport, TraceError> {
         let entry = trace_log::entry(&self.lanes.identity, request.entry)?.ok_or(NOT_FOUND)?;
-        let found: Vec<(TxId, OpenedBox)> = request.found.iter().filter_map(read_found).collect();
+        request.verify(self.id, &entry.order, &self.holders)?;
+        let mut found: Vec<(TxId, OpenedBox)> = request.found.iter().filter_map(Found::read).collect();
         let mut recovered = false;
-        if request.recover {
-            for (purchase, opened) in &found {
-                recovered |= self.hand_over_desk().recover(*purchase, opened).await?;
+        if let Subject::Purchase(id) = entry.subject {
+            found.retain(|(purchase, _)| *purchase == id);
+            if let Some((_, opened)) = found.first().filter(|_| request.recover) {
+                recovered = self.hand_over_desk().recover(id, opened).await?;
             }
+        } else if request.recover {
+            return Err(ORDER_OTHER_COMMAND
+                .with_detail("a hand-over needs an order about its purchase")
+                .into());
         }
         let (purchases, trail) = match &entry.subject {
             Subject::Purchase(id) => {
@@ -292,11 +255,6 @@ impl Operator {
             at_unix_ms: purchase.at.0,
         })
     }
-}
-
-fn read_found(found: &Found) -> Option<(TxId, OpenedBox)> {
-    let content = BASE64URL_NOPAD.decode(found.content.as_bytes()).ok()?;
-    Some((found.purchase.parse().ok()?, cbor::decode_strict(&content).ok()?))
 }
 
 /// The claim of a purchase: the one that stands in it, or the one that was opened.

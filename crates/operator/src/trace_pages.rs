@@ -13,8 +13,9 @@ use florin_http::Problem;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{ORDER_MALFORMED, SignedOrder};
+use crate::opened::FollowRequest;
 use crate::operator::Operator;
-use crate::trace::{FollowRequest, TraceError, TraceReport};
+use crate::trace::{TraceError, TraceReport};
 use crate::trace_log;
 
 /// The log, for people.

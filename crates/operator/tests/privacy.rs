@@ -27,7 +27,8 @@ use florin_money::CoinList;
 use florin_operator::claim_keys::CLAIM_KEYS_FILE;
 use florin_operator::control::{Action, SignedOrder};
 use florin_operator::lanes::{self, BOOKS, IDENTITY};
-use florin_operator::trace::{Begun, FollowRequest, TraceReport, open_boxes};
+use florin_operator::opened::open_boxes;
+use florin_operator::trace::{Begun, TraceReport};
 use florin_operator::trace_log::Subject;
 use florin_operator::{KeyHolder, Operator, OperatorVaults, VaultPlaces, two_holders};
 use florin_parties::kinds::{COPY_PARTICIPANT, STEP_COPY};
@@ -377,8 +378,7 @@ async fn trace(operator: &Operator, files: &[KeyHolder; 2], subject: Subject) ->
     let request = order_of(operator, &[&files[0], &files[1]], subject, "order 12/26 of the court");
     let begun = operator.trace_begin(&request).await.unwrap();
     let known = two_holders(&operator.config.key_holder).unwrap();
-    let found = open_boxes(operator.published().list.operator, &known, files, &begun.boxes);
-    let follow = FollowRequest { entry: begun.entry, found, recover: false };
+    let follow = open_boxes(operator.id, &known, files, (&request, &begun), false);
     let report = operator.trace_follow(&follow).await.unwrap();
     (begun, report)
 }

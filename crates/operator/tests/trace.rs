@@ -10,25 +10,19 @@
 
 mod town;
 
-use std::sync::atomic::Ordering;
-
 use florin_books::{Needs, PartyId};
 use florin_coin::PayId;
 use florin_coin::issuer::Purchase;
 use florin_crypto::{ByteArray, Bytes, Entropy, cbor};
-use florin_operator::claim_keys::CLAIM_KEYS_FILE;
 use florin_operator::control::{Action, ControlError, REASON_MAX, SignedOrder};
-use florin_operator::trace::{Begun, FollowRequest, TraceError, TraceReport, open_boxes};
+use florin_operator::opened::FollowRequest;
+use florin_operator::trace::Begun;
 use florin_operator::trace_log::{self, Subject};
 use florin_operator::{KeyHolder, Operator, OperatorError, two_holders};
-use florin_parties::Roles;
 use florin_shell::entropy::OsEntropy;
 use florin_shell::passphrase::Passphrase;
-use town::{Bought, Teller, Town, holders, make, open, split};
-
-const REASON: &str = "order 12/26 of the court";
-
-const MINUTE: u64 = 60_000;
+use town::court::{MINUTE, REASON, opened, order, refused, signed, slug, trace, with_a_purchase};
+use town::{Bought, Teller, Town, holders, make, open};
 
 /// Gives every order one nonce.
 struct Fixed(u8);
@@ -39,48 +33,12 @@ impl Entropy for Fixed {
     }
 }
 
-fn order(operator: &Operator, subject: &Subject, reason: &str) -> SignedOrder {
-    let (action, now) = (Action::Trace(subject.clone(), reason.to_owned()), operator.clock.now());
-    SignedOrder::new(operator.id, action, now, MINUTE, &mut OsEntropy)
-}
-
-fn signed(order: &SignedOrder, by: &[&KeyHolder]) -> SignedOrder {
-    let mut order = order.clone();
-    by.iter().for_each(|holder| order.sign(holder).unwrap());
-    order
-}
-
 /// An order's own bytes with the signatures of other orders.
 fn put_together(order: &SignedOrder, signatures: &[(&SignedOrder, usize)]) -> SignedOrder {
     type Parts = (Bytes, Vec<Bytes>);
     let parts = |order: &SignedOrder| cbor::decode_strict::<Parts>(&cbor::encode(order)).unwrap();
     let all: Vec<Bytes> = signatures.iter().map(|(from, n)| parts(from).1[*n].clone()).collect();
     cbor::decode_strict(&cbor::encode(&(parts(order).0, all))).unwrap()
-}
-
-async fn slug(operator: &Operator, order: &SignedOrder) -> &'static str {
-    match operator.trace_begin(order).await {
-        Err(TraceError::Refused(refusal)) => refusal.slug,
-        Ok(_) => "taken",
-        Err(error) => panic!("{error}"),
-    }
-}
-
-fn opened(operator: &Operator, files: &[KeyHolder; 2], begun: &Begun, recover: bool) -> FollowRequest {
-    let known = two_holders(&operator.config.key_holder).unwrap();
-    let found = open_boxes(operator.published().list.operator, &known, files, &begun.boxes);
-    FollowRequest { entry: begun.entry, found, recover }
-}
-
-async fn trace(operator: &Operator, files: &[KeyHolder; 2], subject: Subject, recover: bool) -> TraceReport {
-    let order = signed(&order(operator, &subject, REASON), &[&files[0], &files[1]]);
-    let begun = operator.trace_begin(&order).await.unwrap();
-    operator.trace_follow(&opened(operator, files, &begun, recover)).await.unwrap()
-}
-
-async fn with_a_purchase(town: &Town, anonymous: bool) -> Bought {
-    let buyer = town.person(Roles::PURCHASER).await;
-    town.order(&buyer, &split(188), anonymous).await
 }
 
 /// Whoever is not both key holders, or gives no reason, opens nothing and leaves nothing in the log.
@@ -138,10 +96,8 @@ async fn a_trace_needs_both_holders_and_a_reason() {
     }
     let log = o.trace_log().unwrap();
     assert!(log.entries.is_empty() && log.findings.is_empty() && log.boxes == 0);
-    let follow = FollowRequest { entry: 1, found: Vec::new(), recover: false };
-    assert!(
-        matches!(o.trace_follow(&follow).await, Err(TraceError::Refused(r)) if r.slug == "trace-not-found")
-    );
+    let follow = FollowRequest { entry: 1, found: Vec::new(), recover: false, signatures: Vec::new() };
+    assert_eq!(refused(o, &follow).await, "trace-not-found");
     let refused = o.execute(&both(&good)).await;
     assert!(matches!(refused, Err(ControlError::Refused(r)) if r.slug == "order-other-command"));
     assert!(o.executed().unwrap().is_empty());
@@ -196,13 +152,10 @@ async fn the_log_is_chained_and_its_number_is_public() {
     let begun = o.trace_begin(&request).await.unwrap();
     assert_eq!(town.description().await["openings"]["boxes"], 1, "counted before anything is opened");
     assert_eq!(o.trace_begin(&request).await.unwrap(), begun, "the same order again is no other");
-    let nothing = FollowRequest { entry: begun.entry, found: Vec::new(), recover: false };
-    let refused = o.trace_follow(&nothing).await;
-    assert!(
-        matches!(refused, Err(TraceError::Refused(_))),
-        "without its box an anonymous purchase stays closed"
-    );
-    let report = o.trace_follow(&opened(o, &files, &begun, false)).await.unwrap();
+    let empty = Begun { boxes: Vec::new(), ..begun.clone() };
+    let nothing = opened(o, &files, (&request, &empty), false);
+    assert_eq!(refused(o, &nothing).await, "trace-not-found", "without its box it stays closed");
+    let report = o.trace_follow(&opened(o, &files, (&request, &begun), false)).await.unwrap();
     assert_eq!(report.purchases[0].purchase, anonymous.id.to_string());
     trace(o, &files, Subject::Purchase(named.id), false).await;
     let log = o.trace_log().unwrap();
@@ -258,33 +211,6 @@ async fn only_a_named_purchase_can_be_read() {
         assert_eq!(purchase.named_claim_id().is_none(), anonymous);
         assert!(purchase.escrow.is_some());
     }
-    town.end().await;
-}
-
-/// The file with the claim keys is lost (as after a restore) while a purchase waits: nothing is handed over, nothing is
-/// lost, and the key holders bring it to its end.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_claim_key_is_mended_by_the_key_holders() {
-    let dir = tempfile::tempdir().unwrap();
-    let town = Town::start(dir.path(), 1, 10).await;
-    let buyer = town.person(Roles::PURCHASER).await;
-    town.teller.closed.store(true, Ordering::SeqCst);
-    let bought = town.order(&buyer, &split(188), true).await;
-    let (places, config, teller) = town.end().await;
-    std::fs::remove_file(places.state.join(CLAIM_KEYS_FILE)).unwrap();
-    teller.closed.store(false, Ordering::SeqCst);
-    let town = Town::resume(dir.path(), places, config, teller).await;
-    for _ in 0..40 {
-        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-        assert!(town.try_collect(&bought).await.is_none(), "its key is lost");
-    }
-    let files = holders(&town.places);
-    let report = trace(&town.operator, &files, Subject::Purchase(bought.id), true).await;
-    assert!(report.recovered);
-    assert_eq!(town::worth(&town.collect(&bought).await), 188);
-    let again = trace(&town.operator, &files, Subject::Purchase(bought.id), true).await;
-    assert!(!again.recovered, "nothing waits any more");
-    assert!(florin_operator::audit(&town.operator.lanes).await.unwrap().is_clean());
     town.end().await;
 }
 

@@ -1,6 +1,7 @@
 //! An operator that really serves on loopback, a bank that says yes at once, and people who buy, pay, change and redeem.
 #![allow(dead_code, reason = "each test file uses another part")]
 
+pub mod court;
 pub mod log;
 pub mod search;
 
@@ -82,6 +83,16 @@ impl BankRail for Teller {
 }
 
 impl Teller {
+    /// The bank gives the last debit of so much back.
+    pub fn give_back(&self, minor: u64) {
+        let orders = self.orders.lock().unwrap();
+        let debit = |o: &&Order| o.direction == Direction::Debit && o.amount == flo(minor);
+        let id = orders.iter().rev().find(debit).unwrap().id;
+        let what = BankNews::Returned(id, "MD06".into());
+        let event = florin_crypto::digest("test/returned", &[id.bytes()]).short();
+        self.news.lock().unwrap().push(BankEvent { id: event, at: SystemClock.now(), what });
+    }
+
     fn code_for(&self, account: &BankAccount) -> Option<String> {
         let orders = self.orders.lock().unwrap();
         let to = |o: &&Order| o.direction == Direction::Credit && o.account == *account;
@@ -346,6 +357,17 @@ impl Town {
         coins.map(|coin| Held { coin, from: from.clone() }).collect()
     }
 
+    /// Asks for the coins of a purchase that the bank has refused: why.
+    pub async fn refused(&self, bought: &Bought) -> String {
+        let asked = purchaser::collect(&self.key(), &bought.kept, exp(), &mut OsEntropy).unwrap();
+        let answer = self.post(asked.path, &asked.body).await.unwrap();
+        let list = &self.operator.published().list;
+        match purchaser::read_collected(&asked.pending, &answer, list).unwrap() {
+            Collected::Refused { reason, .. } => reason,
+            Collected::Coins { .. } => panic!("coins"),
+        }
+    }
+
     /// Pays; the payee gets new coins, or money on its account.
     pub async fn pay(&self, shop: &Person, coins: &[Held], redeem: bool) -> PayId {
         let total = worth(coins);
@@ -422,6 +444,18 @@ impl Town {
         let answer = self.post(asked.path, &asked.body).await.unwrap();
         let news = holder::read_exchange(&asked.pending, &answer, &self.operator.published().list).unwrap();
         assert!(news.payout.is_some());
+    }
+}
+
+/// Copies a folder with what is in it.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, to) = {
+            let e = entry.unwrap();
+            (e.path(), to.join(e.file_name()))
+        };
+        if path.is_dir() { copy(&path, &to) } else { std::fs::copy(&path, &to).map(drop).unwrap() }
     }
 }
 

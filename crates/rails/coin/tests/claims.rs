@@ -12,13 +12,14 @@ mod support;
 
 use std::sync::Arc;
 
-use florin_books::Outgoing;
+use florin_books::{Account, Outgoing, Timestamp, Transition};
 use florin_coin::escrow::{Escrow, EscrowKey};
-use florin_coin::issuer::{ClaimKeys, ClaimSlot, HandOverDue, Issuer, Lanes, Purchase, SealedClaim};
-use florin_coin::kinds::{HAND_OVER, PURCHASE, SEALED_CLAIM};
+use florin_coin::issuer::{ClaimKeys, ClaimSlot, HandOverDue, Issuer, Lanes, Purchase, SealedClaim, may_go};
+use florin_coin::kinds::{CLAIM, HAND_OVER, PURCHASE, SEALED_CLAIM};
 use florin_coin::purchase_messages::WDesc;
+use florin_coin::purchaser::{self, Collected};
 use florin_crypto::entropy::Entropy;
-use florin_crypto::{KemSecretKey, Secret, SeededEntropy, cbor};
+use florin_crypto::{KemSecretKey, Secret, SeededEntropy, cbor, digest};
 use florin_parties::bank::BankNews;
 use florin_parties::{Roles, Terms};
 use support::by_hand::begin;
@@ -102,4 +103,65 @@ fn v10_the_identity_lane_never_holds_a_claim_in_the_clear() {
         let everything = cbor::encode(&purchase);
         assert_eq!(holds(&everything, &begun.claim), !anonymous);
     }
+}
+
+/// The debit comes back before its claim was handed over: there are no coins for it, and no account is left with it.
+#[test]
+fn a_debit_that_came_back_before_the_hand_over_buys_no_coins() {
+    let mut w = World::new(73);
+    let buyer = w.enrolled(Roles::PURCHASER);
+    let w_desc = w.w_desc(&[100]);
+    let begun = begin(&mut w, &buyer, w_desc.clone());
+    w.post("/v1/coin/wrequest3", &begun.signed_by(&buyer.keys.signing)).unwrap();
+    let order = w.orders().into_iter().find(|o| o.amount == flo(100)).unwrap();
+    w.pumps = false;
+    w.bank(BankNews::Booked(order.id));
+    w.bank(BankNews::Returned(order.id, "MD06".into()));
+    assert_eq!(w.identity.balance(Account::Suspense), 100, "the bank has it back");
+    w.audit();
+    w.pumps = true;
+    w.pump();
+    let accounts = [Account::Suspense, Account::PaidNotIssued, Account::Pair(BOOKS)];
+    assert_eq!(accounts.map(|a| w.identity.balance(a)), [0; 3]);
+    assert_eq!(w.books.balance(Account::PaidNotIssued), 0);
+    let (asked, answer) = w.collect(&begun.kept(&w_desc));
+    match purchaser::read_collected(&asked.pending, &answer.unwrap(), &w.list).unwrap() {
+        Collected::Refused { reason, .. } => assert_eq!(reason, "MD06"),
+        Collected::Coins { .. } => panic!("coins for money that the bank took back"),
+    }
+    assert_eq!(w.live_worth(), 0);
+    w.audit();
+}
+
+/// What a claim bought was collected and acknowledged, and its document has gone: the claim is as used as before.
+#[test]
+fn a_claim_used_again_after_its_document_has_gone_leaves_the_money_in_suspense() {
+    let mut w = World::new(74);
+    let buyer = w.enrolled(Roles::PURCHASER);
+    for minor in [100, 50] {
+        let w_desc = w.w_desc(&[minor]);
+        let mut begun = begin(&mut w, &buyer, w_desc.clone());
+        begun.claim = [9; 16];
+        w.post("/v1/coin/wrequest3", &begun.signed_by(&buyer.keys.signing)).unwrap();
+        let order = w.orders().into_iter().find(|o| o.amount == flo(minor)).unwrap();
+        w.bank(BankNews::Booked(order.id));
+        if minor == 50 {
+            break;
+        }
+        let (asked, answer) = w.collect(&begun.kept(&w_desc));
+        let Collected::Coins { ack, .. } =
+            purchaser::read_collected(&asked.pending, &answer.unwrap(), &w.list).unwrap()
+        else {
+            panic!("refused")
+        };
+        w.post(purchaser::ACK_PATH, &ack).unwrap();
+        let key = *w.books.documents.keys().find(|key| key.kind == CLAIM).unwrap();
+        assert!(may_go(CLAIM, &w.books.documents[&key].value, Timestamp(u64::MAX), Timestamp(0)));
+        let mut t = Transition::new(digest("test/retention", &[]), w.books.lane.seq());
+        t.remove(key);
+        w.act(BOOKS, t);
+    }
+    assert_eq!((w.books.balance(Account::PaidNotIssued), w.books.balance(Account::Suspense)), (0, -50));
+    assert!(!w.books.documents.keys().any(|key| key.kind == CLAIM), "nobody could collect by it");
+    w.audit();
 }

@@ -260,7 +260,7 @@ impl World {
                 let facts = self.house.books.load(&due.needs()).unwrap();
                 let hand = due.open(&facts, &**self.issuer.claim_keys()).unwrap();
                 self.house
-                    .act(&hand.needs(), |facts, _| Some(hand_over(&hand, facts, LaneId(1))))
+                    .act(&hand.needs(), |facts, _| Some(hand_over(&hand, facts, false, LaneId(1))))
                     .await
                     .unwrap();
                 self.done(out).await;

@@ -2,7 +2,7 @@
 //! Source: VarietyCash §3.1 (2) Execution, W2; V6, V10 (two transitions).
 
 use florin_books::{
-    Account, DocumentKey, EffectId, Facts, LaneId, Needs, PartyId, Timestamp, Transition, TxId,
+    Account, DocumentKey, EffectId, Facts, LaneId, Needs, PartyId, Record, Timestamp, Transition, TxId,
 };
 use florin_crypto::{ByteArray, Bytes, Entropy, Envelope, Sign1, cbor, digest, random};
 use florin_money::CoinList;
@@ -14,7 +14,7 @@ use minicbor::{Decode, Encode};
 use super::collect::Claim;
 use super::sealed_claim::HandOverDue;
 use crate::choice::HolderChoice;
-use crate::kinds::{CLAIM, HAND_OVER, PURCHASE, STEP_HAND_OVER, once};
+use crate::kinds::{CLAIM, HAND_OVER, PURCHASE, STEP_COLLECT, STEP_HAND_OVER, once};
 use crate::purchase_messages::{Authorisation, WDesc, claim_id};
 
 /// How far a purchase is.
@@ -183,17 +183,31 @@ impl HandOver {
             ..Needs::default()
         }
     }
+
+    /// Whether its claim was collected before: to be read apart, for this is no repeat of the hand-over.
+    #[must_use]
+    pub fn collected(&self) -> Needs {
+        let collect = once(STEP_COLLECT, PartyId::NONE, claim_id(&self.claim.0));
+        Needs { once: vec![collect], ..Needs::default() }
+    }
+
+    /// Whether the record of a hand-over in the books lane has taken the money up; not where there are no coins.
+    #[must_use]
+    pub const fn is_credited(record: &Record) -> bool {
+        !record.core.postings.is_empty()
+    }
 }
 
 /// The hand-over in the books lane: what is paid for and waits to be collected. A claim that is there already (its
-/// purchaser used it twice) stays as it is, and the money waits in suspense for a person to look.
+/// purchaser used it twice) stays as it is, and the money waits in suspense for a person to look. So does that of a claim
+/// that was `collected` once: its document goes, its once key stays, and nobody can collect by it again.
 #[must_use]
-pub fn hand_over(hand: &HandOver, facts: &Facts, identity: LaneId) -> Transition {
+pub fn hand_over(hand: &HandOver, facts: &Facts, collected: bool, identity: LaneId) -> Transition {
     let id = claim_id(&hand.claim.0);
     let mut t = Transition::new(digest("florin/v1/coin/hand-over", &[&id]), facts.as_of);
     t.once = hand.needs().once;
     let key = DocumentKey::new(CLAIM, id);
-    let used = facts.document(&key).is_some();
+    let used = collected || facts.document(&key).is_some();
     if hand.refused.is_none() {
         t.post(
             Account::Pair(identity),

@@ -2,14 +2,14 @@
 //! afterwards. Nothing in the identity lane's documents, journal, seeds or outbox says which claim a purchase has.
 //! Source: V10; ADR 0027.
 
-use florin_books::{DocumentKey, Facts, Needs, Outgoing, Transition, TxId};
+use florin_books::{Account, DocumentKey, Facts, LaneId, Needs, Outgoing, Transition, TxId};
 use florin_crypto::{Bytes, Entropy, Envelope, RestKey, Zeroizing, cbor};
 use florin_money::Amount;
 use minicbor::{Decode, Encode};
 
 use super::claim_keys::ClaimKeys;
 use super::keys::Issuer;
-use super::purchase::{HandOver, Purchase};
+use super::purchase::{HandOver, Purchase, PurchaseState};
 use crate::choice::HolderChoice;
 use crate::escrow::OpenedBox;
 use crate::kinds::SEALED_CLAIM;
@@ -127,25 +127,27 @@ impl HandOverDue {
         self.with(facts, &sealed.open(self.purchase, keys)?)
     }
 
-    /// The same, with a claim that the key holders have opened.
+    /// The same, with a claim that the key holders have opened. Money that the bank has taken back meanwhile buys no coins.
     #[must_use]
     pub fn with(&self, facts: &Facts, opened: &OpenedBox) -> Option<HandOver> {
         let purchase = facts.document(&Purchase::key_of(self.purchase)).and_then(Purchase::read)?;
+        let refused = match &purchase.state {
+            PurchaseState::Requested => return None,
+            PurchaseState::Paid => self.refused.clone(),
+            PurchaseState::Rejected(why) | PurchaseState::Returned(why) => Some(why.clone()),
+        };
         let OpenedBox { claim, k_issue } = opened.clone();
         let w = purchase.w_desc()?;
         let holder = if w.anonymous { HolderChoice::Nobody } else { HolderChoice::Named(purchase.purchaser) };
-        Some(HandOver {
-            claim,
-            k_issue,
-            list: w.list,
-            total: self.total,
-            refused: self.refused.clone(),
-            holder,
-        })
+        Some(HandOver { claim, k_issue, list: w.list, total: self.total, refused, holder })
     }
 
-    /// In the identity lane, once the books lane has it: what was sealed goes; its key is overwritten after that.
-    pub fn handed_over(&self, t: &mut Transition) {
+    /// In the identity lane, once the books lane has it: what was sealed goes; its key is overwritten after that. What was
+    /// paid and not `credited` there has gone back to the bank out of suspense, and stays in this lane.
+    pub fn handed_over(&self, t: &mut Transition, credited: bool, books: LaneId) {
         t.remove(SealedClaim::key_of(self.purchase));
+        if self.refused.is_none() && !credited {
+            t.post(Account::Pair(books), Account::Suspense, self.total);
+        }
     }
 }

@@ -326,7 +326,8 @@ impl World {
     /// What was sealed goes when it is handed over.
     fn settled(&mut self, t: &mut Transition, o: &Outgoing) -> Option<u32> {
         let due = HandOverDue::read(o).filter(|_| o.kind == HAND_OVER)?;
-        due.handed_over(t);
+        let credited = self.handing(o).is_some_and(|hand| hand.refused.is_none());
+        due.handed_over(t, credited, BOOKS);
         due.slot(&self.identity.facts(&due.needs()))
     }
 
@@ -349,7 +350,11 @@ impl World {
             return;
         }
         let t = match o.kind {
-            HAND_OVER => Some(hand_over(&self.handing(o).unwrap(), &facts, IDENTITY)),
+            HAND_OVER => {
+                let hand = self.handing(o).unwrap();
+                let collected = !self.books.facts(&hand.collected()).once.is_empty();
+                Some(hand_over(&hand, &facts, collected, IDENTITY))
+            }
             PAY_OUT => Some(payout(&PayOut::read(o).unwrap(), &facts, BOOKS, self.now, &mut self.entropy)),
             _ => copy::decide(o, &facts),
         };
