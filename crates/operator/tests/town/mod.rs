@@ -3,6 +3,7 @@
 
 pub mod court;
 pub mod log;
+pub mod runs;
 pub mod search;
 
 use std::collections::{BTreeSet, HashMap};
