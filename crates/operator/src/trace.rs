@@ -153,7 +153,7 @@ impl Operator {
     /// Follows what the holders have found, for an order that is in the log.
     ///
     /// # Errors
-    /// In order: `trace-not-found`: no such entry; those of [`FollowRequest::verify`]; `order-other-command`: it hands a
+    /// In order: `trace-not-found`: no such entry; those of the signatures; `order-other-command`: it hands a
     /// claim over, and the order is not about a purchase; `trace-not-found`: nothing was opened for it.
     pub async fn trace_follow(&self, request: &FollowRequest) -> Result<TraceReport, TraceError> {
         let entry = trace_log::entry(&self.lanes.identity, request.entry)?.ok_or(NOT_FOUND)?;
