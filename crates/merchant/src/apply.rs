@@ -1,9 +1,7 @@
 //! What the operator's answers change in the gate's books: each in one transition that also ends the exchange.
 //! Source: books.md, "Exactly once"; VarietyCash §3.2 (4)-(6); V5 (the acknowledgement only frees the re-send record).
 
-use std::sync::Arc;
-
-use florin_books::{Account, Clock, DocumentKey, ExchangeId, Holding, HoldingChange, Transition};
+use florin_books::{Account, DocumentKey, ExchangeId, Holding, HoldingChange, Transition};
 use florin_coin::messages::Outcome;
 use florin_coin::payee::{self, ACK_PATH, Issuance};
 use florin_coin::{Coin, HeldCoin, HolderChoice, aggregate, holder};
@@ -12,22 +10,19 @@ use florin_http::ProblemView;
 use florin_money::{Amount, Currency};
 use florin_parties::asker;
 use florin_shell::exchange::{Applier, Exchange, NotAuthentic};
-use florin_store::Books;
 use minicbor::{Decode, Encode};
 
-use crate::desk::{PaidOut, Party, Redeemer, single};
+use crate::desk::{Desk, PaidOut, Redeemer, single};
 use crate::kinds::{
     ACKNOWLEDGE, CERTIFICATE, CHANGE, CONFIRM, ENROL, PAID_OUT, REDEEM, REDEEM_AGGREGATE, REDEEMER, REGISTER,
-    VALIDATION,
+    STATUS, VALIDATION,
 };
-use crate::order::{Denied, Order, OrderState, Paid, Refused};
+use crate::order::{Denied, Order, OrderState, Paid};
 use crate::settle::Settle;
 
 /// Applies answers.
 pub(crate) struct GateApplier {
-    pub(crate) party: Arc<Party>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) books: Books,
+    pub(crate) desk: Desk,
 }
 
 /// What a Change or Redeem remembers: the coins given, in the order of the reserved holdings.
@@ -46,6 +41,7 @@ impl Applier for GateApplier {
     fn answered(&self, x: &Exchange, answer: &[u8], t: &mut Transition) -> Result<(), NotAuthentic> {
         match x.kind {
             VALIDATION => self.issuance(x, answer, t),
+            STATUS => self.told(x, answer, t),
             ACKNOWLEDGE => {
                 x.release(t);
                 Ok(())
@@ -53,8 +49,8 @@ impl Applier for GateApplier {
             CHANGE | REDEEM => self.exchanged(x, answer, t),
             REDEEM_AGGREGATE => self.redeemed(x, answer, t),
             REGISTER => {
-                let read =
-                    asker::read_register(&x.pending, answer, &self.party.list).map_err(|_| NotAuthentic)?;
+                let read = asker::read_register(&x.pending, answer, &self.desk.party.list)
+                    .map_err(|_| NotAuthentic)?;
                 x.release(t);
                 t.write(single(CERTIFICATE), cbor::encode(&Bytes(read.bytes)));
                 Ok(())
@@ -83,12 +79,11 @@ impl Applier for GateApplier {
     }
 
     fn refused(&self, x: &Exchange, problem: &ProblemView, t: &mut Transition) {
-        x.release(t);
-        let order = Order::read(&x.note).filter(|_| x.kind == VALIDATION);
-        if let Some(order) = order {
-            let slug = problem.slug.clone().unwrap_or_default();
-            let refused = Refused { at: self.clock.now(), slug };
-            t.write(Order::key_of(order.tid), order.with(OrderState::Refused(refused)).to_bytes());
+        match (x.kind, problem.slug.as_deref()) {
+            (VALIDATION, _) | (STATUS, Some("request-expired")) => self.doubted(x, problem, t),
+            // It stays as it is and is asked again: only a signed answer ends a payment.
+            (STATUS, _) => {}
+            _ => x.release(t),
         }
     }
 }
@@ -96,10 +91,10 @@ impl Applier for GateApplier {
 impl GateApplier {
     /// Issuance1: coins into the purse or value gathered, the order decided, the acknowledgement begun.
     fn issuance(&self, x: &Exchange, answer: &[u8], t: &mut Transition) -> Result<(), NotAuthentic> {
-        let list = &self.party.list;
+        let list = &self.desk.party.list;
         let issuance = payee::read_issuance1(&x.pending, answer, list).map_err(|_| NotAuthentic)?;
         let order = Order::read(&x.note).ok_or(NotAuthentic)?;
-        let at = self.clock.now();
+        let at = self.desk.now();
         x.release(t);
         let state = match issuance.verdict.outcome {
             Outcome::Paid => {
@@ -110,11 +105,11 @@ impl GateApplier {
                         t.write(DocumentKey::new(PAID_OUT, *x.id.bytes()), cbor::encode(&paid));
                     }
                     Settle::Aggregate => {
-                        t.post(Account::Due(self.party.list.operator), Account::World, order.amount);
+                        t.post(Account::Due(self.desk.party.list.operator), Account::World, order.amount);
                     }
                 }
                 self.acknowledgement(x, &issuance, at).begin(t);
-                let me = &self.party.identity;
+                let me = &self.desk.party.identity;
                 let receipt = payee::receipt(me, order.payer, &order.com, issuance.verdict.at);
                 OrderState::Paid(Paid {
                     at,
@@ -129,7 +124,8 @@ impl GateApplier {
                     at,
                     outcome,
                     verdict: Bytes(issuance.signed),
-                    for_payer: Bytes(issuance.for_payer),
+                    for_payer: Some(Bytes(issuance.for_payer)),
+                    refused: None,
                 })
             }
         };
@@ -153,17 +149,18 @@ impl GateApplier {
 
     /// Gathered value is on its way to the bank: it is due no more.
     fn redeemed(&self, x: &Exchange, answer: &[u8], t: &mut Transition) -> Result<(), NotAuthentic> {
-        let operator = self.party.list.operator;
+        let operator = self.desk.party.list.operator;
         let news =
-            aggregate::read_redeemed(&x.pending, answer, &self.party.list).map_err(|_| NotAuthentic)?;
+            aggregate::read_redeemed(&x.pending, answer, &self.desk.party.list).map_err(|_| NotAuthentic)?;
         let (due, code) = (Account::Due(operator), news.amount.currency().code());
         // Books that were set back may know of less than was there; what they know of is gone all the same.
-        let known = self.books.view(move |lane| lane.balance(due, code)).map_err(|_| NotAuthentic)?;
+        let known =
+            self.desk.house.books.view(move |lane| lane.balance(due, code)).map_err(|_| NotAuthentic)?;
         let known = Amount::new(u64::try_from(known).unwrap_or(0), news.amount.currency());
         let gone = if known.minor() < news.amount.minor() { known } else { news.amount };
         x.release(t);
         t.post(Account::World, due, gone);
-        let paid = PaidOut { amount: news.amount, at: self.clock.now(), payout: Some(news.payout) };
+        let paid = PaidOut { amount: news.amount, at: self.desk.now(), payout: Some(news.payout) };
         t.write(DocumentKey::new(PAID_OUT, *news.payout.bytes()), cbor::encode(&paid));
         Ok(())
     }
@@ -171,7 +168,7 @@ impl GateApplier {
     /// Coins into the purse, and their value into the books.
     fn take(&self, coins: &[Coin], amount: Amount, t: &mut Transition) -> Result<(), NotAuthentic> {
         self.add(coins, amount.currency(), t);
-        let operator = self.party.list.operator;
+        let operator = self.desk.party.list.operator;
         let sum =
             Amount::sum(coins.iter().map(|c| Amount::new(c.value, amount.currency())), amount.currency());
         if sum != Ok(amount) {
@@ -187,7 +184,7 @@ impl GateApplier {
             let held = HeldCoin { worth, coin: coin.clone(), holder: HolderChoice::Nobody };
             HoldingChange::Add(Holding {
                 id: coin.holding_id(),
-                issuer: self.party.list.operator,
+                issuer: self.desk.party.list.operator,
                 value: worth,
                 expires: coin.expires,
                 token: held.to_bytes(),
@@ -197,7 +194,7 @@ impl GateApplier {
 
     /// Change or Redeem: the old coins leave, new ones or a pay-out come; bad ones are written off, the rest stays.
     fn exchanged(&self, x: &Exchange, answer: &[u8], t: &mut Transition) -> Result<(), NotAuthentic> {
-        let list = &self.party.list;
+        let list = &self.desk.party.list;
         let news = holder::read_exchange(&x.pending, answer, list).map_err(|_| NotAuthentic)?;
         let given: Given = cbor::decode_strict(&x.note).map_err(|_| NotAuthentic)?;
         let holdings = Account::Holdings(list.operator);
@@ -221,7 +218,7 @@ impl GateApplier {
             self.add(&news.coins, given.total.currency(), t);
         } else {
             t.post(Account::World, holdings, given.total);
-            let paid = PaidOut { amount: given.total, at: self.clock.now(), payout: news.payout };
+            let paid = PaidOut { amount: given.total, at: self.desk.now(), payout: news.payout };
             t.write(DocumentKey::new(PAID_OUT, *x.id.bytes()), cbor::encode(&paid));
         }
         Ok(())

@@ -18,7 +18,7 @@ use florin_shell::house::{ActError, House};
 use minicbor::{Decode, Encode};
 
 use crate::apply::GateApplier;
-use crate::kinds::{CERTIFICATE, CONFIRM, ENROL, REDEEMER, REGISTER, VALIDATION};
+use crate::kinds::{CERTIFICATE, CONFIRM, ENROL, REDEEMER, REGISTER, STATUS, VALIDATION};
 use crate::order::{Order, OrderState};
 use crate::settle::Settle;
 
@@ -162,11 +162,7 @@ pub struct Desk {
 
 impl Desk {
     pub(crate) fn applier(&self) -> GateApplier {
-        GateApplier {
-            party: Arc::clone(&self.party),
-            clock: Arc::clone(&self.house.clock),
-            books: self.house.books.clone(),
-        }
+        GateApplier { desk: self.clone() }
     }
 
     pub(crate) fn draw<const N: usize>(&self) -> [u8; N] {
@@ -238,14 +234,17 @@ impl Desk {
         Ok(open)
     }
 
-    /// The operator no longer has the key that a ValidationReq was sealed to: the same payment under a new one. What was
-    /// issued for it is given again (V3), so nothing can happen twice.
+    /// The operator no longer has the key that a ValidationReq or the question about it was sealed to: the same under a new
+    /// one. What was issued for it is given again (V3), so nothing can happen twice.
     async fn renew(&self, x: &Exchange) -> Result<Option<Exchange>, ActError> {
-        let Some(order) = Order::read(&x.note).filter(|_| x.kind == VALIDATION) else { return Ok(None) };
+        let about_order = matches!(x.kind, VALIDATION | STATUS);
+        let Some(order) = Order::read(&x.note).filter(|_| about_order) else { return Ok(None) };
         let OrderState::Open(presented) = &order.state else { return Ok(None) };
-        let Some(next) = self.validation(&order, presented.deadline, &presented.enc_c1) else {
-            return Ok(None);
+        let next = match x.kind {
+            STATUS => self.question(&order),
+            _ => self.validation(&order, presented.deadline, &presented.enc_c1),
         };
+        let Some(next) = next else { return Ok(None) };
         if next.body == x.body {
             return Ok(None);
         }

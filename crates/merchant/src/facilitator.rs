@@ -15,7 +15,7 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use data_encoding::BASE64URL_NOPAD;
-use florin_coin::messages::{Outcome as Verdict, WouldBe};
+use florin_coin::messages::WouldBe;
 use florin_coin::web::{self, SCHEME};
 use florin_crypto::Secret;
 use florin_http::{read_body, require_type};
@@ -212,12 +212,7 @@ impl Facilitator {
                 // Its settlement says what becomes of it.
                 OrderState::Open(_) => Ok(Validity::Yes),
                 OrderState::Paid(_) => no("florin_already_spent"),
-                OrderState::Denied(denied) => no(match denied.outcome {
-                    Verdict::AmountMismatch => "invalid_florin_amount_mismatch",
-                    Verdict::Never => "florin_expired",
-                    Verdict::Denied | Verdict::Paid => "florin_payment_denied",
-                }),
-                OrderState::Refused(refused) => no(code_of(&refused.slug)),
+                OrderState::Denied(denied) => no(denied.code()),
             };
         }
         if !claim.is_timely(self.till.desk().now()) {

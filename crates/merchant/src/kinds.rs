@@ -25,5 +25,7 @@ pub const ACKNOWLEDGE: u16 = 5;
 pub const CHANGE: u16 = 6;
 /// Exchange: Redeem.
 pub const REDEEM: u16 = 7;
+/// Exchange: the question what became of a payment whose ValidationReq was refused.
+pub const STATUS: u16 = 8;
 /// Exchange: redemption of gathered value; one at a time.
 pub const REDEEM_AGGREGATE: u16 = 20;

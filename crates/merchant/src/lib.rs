@@ -20,6 +20,7 @@ pub mod problem;
 pub mod program;
 mod proxy;
 pub mod purse;
+mod question;
 mod retain;
 pub mod rules;
 pub mod settle;

@@ -61,14 +61,11 @@ pub enum OrderState {
     /// A recorded no of the operator.
     #[n(2)]
     Denied(#[n(0)] Denied),
-    /// The operator would not judge it: nothing has happened to the coins.
-    #[n(3)]
-    Refused(#[n(0)] Refused),
 }
 
 /// What is needed to present it again.
 ///
-/// Shape: `[EncC1, deadline]`.
+/// Shape: `[EncC1, deadline, refused]`.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(array)]
 pub struct Presented {
@@ -78,6 +75,9 @@ pub struct Presented {
     /// The deadline of Com.
     #[n(1)]
     pub deadline: Timestamp,
+    /// The slug with which the operator would not judge it. Nobody signs a refusal: what became of the payment is asked.
+    #[n(2)]
+    pub refused: Option<String>,
 }
 
 /// A payment that happened.
@@ -105,7 +105,7 @@ pub struct Paid {
 
 /// A payment that was denied.
 ///
-/// Shape: `[at, outcome, verdict, for payer]`.
+/// Shape: `[at, outcome, verdict, for payer, refused]`.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(array)]
 pub struct Denied {
@@ -118,23 +118,27 @@ pub struct Denied {
     /// The operator's verdict, signed.
     #[n(2)]
     pub verdict: Bytes,
-    /// The payer's part of it, sealed.
+    /// The payer's part of it, sealed; none where the operator would not judge it and the gate gave the payment up.
     #[n(3)]
-    pub for_payer: Bytes,
+    pub for_payer: Option<Bytes>,
+    /// The slug with which the operator would not judge it.
+    #[n(4)]
+    pub refused: Option<String>,
 }
 
-/// A payment that was not judged.
-///
-/// Shape: `[at, slug]`.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
-#[cbor(array)]
-pub struct Refused {
-    /// When the gate had it in its books.
-    #[n(0)]
-    pub at: Timestamp,
-    /// The operator's word.
-    #[n(1)]
-    pub slug: String,
+impl Denied {
+    /// The code of x402.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match (self.outcome, self.refused.as_deref()) {
+            (Outcome::AmountMismatch, _) => "invalid_florin_amount_mismatch",
+            (Outcome::Never, None | Some("payment-expired" | "request-expired")) => "florin_expired",
+            (Outcome::Denied | Outcome::Paid, _) | (Outcome::Never, Some("payment-denied")) => {
+                "florin_payment_denied"
+            }
+            (Outcome::Never, Some(_)) => "unexpected_settle_error",
+        }
+    }
 }
 
 impl Order {

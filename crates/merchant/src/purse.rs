@@ -291,7 +291,6 @@ impl Desk {
                     OrderState::Open(_) => (order.since, Happened::Open),
                     OrderState::Paid(paid) => (paid.at, Happened::Paid),
                     OrderState::Denied(denied) => (denied.at, Happened::Denied),
-                    OrderState::Refused(refused) => (refused.at, Happened::Denied),
                 };
                 Event { at, what, amount: order.amount, about: order.goods }
             })

@@ -59,7 +59,6 @@ fn change(key: DocumentKey, value: &[u8], before: Timestamp) -> Option<DocumentW
     match &order.state {
         OrderState::Open(_) => None,
         OrderState::Denied(denied) => (denied.at < before).then_some(DocumentWrite { key, value: None }),
-        OrderState::Refused(refused) => (refused.at < before).then_some(DocumentWrite { key, value: None }),
         OrderState::Paid(paid) if paid.for_payer.0.is_empty() || paid.at >= before => None,
         OrderState::Paid(paid) => {
             let bare = Paid { receipt: Bytes(Vec::new()), for_payer: Bytes(Vec::new()), ..paid.clone() };
@@ -103,7 +102,7 @@ mod tests {
     use florin_store::{Books, MemoryStore, Options, OwnerId};
 
     use super::*;
-    use crate::order::{Denied, Presented, Refused};
+    use crate::order::{Denied, Presented};
 
     struct Ticks(AtomicU64);
 
@@ -132,13 +131,16 @@ mod tests {
         let b = |text: &[u8]| Bytes(text.to_vec());
         let (receipt, verdict, for_payer) = (b(b"receipt"), b(b"verdict"), b(b"sealed"));
         let enc_c1 = Envelope { suite: 1, kid: [0; 16], enc: [0; 32], ct: vec![1] };
+        let (outcome, verdict_of) = (Outcome::Denied, verdict.clone());
         let denied =
-            Denied { at, outcome: Outcome::Denied, verdict: verdict.clone(), for_payer: for_payer.clone() };
+            Denied { at, outcome, verdict: verdict_of, for_payer: Some(for_payer.clone()), refused: None };
+        let refused = Some("payment-expired".to_owned());
+        let given_up = Denied { outcome: Outcome::Never, for_payer: None, refused, ..denied.clone() };
         [
-            OrderState::Open(Presented { enc_c1, deadline: at }),
+            OrderState::Open(Presented { enc_c1, deadline: at, refused: None }),
             OrderState::Paid(Paid { at, receipt, verdict, for_payer, served: true }),
             OrderState::Denied(denied),
-            OrderState::Refused(Refused { at, slug: "payment-expired".into() }),
+            OrderState::Denied(given_up),
         ]
     }
 

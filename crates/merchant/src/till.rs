@@ -6,9 +6,10 @@ use std::time::Duration;
 use data_encoding::BASE64URL_NOPAD;
 use florin_books::{ExchangeId, Needs, Timestamp, Transition};
 use florin_coin::TidPy;
-use florin_coin::messages::{Outcome as Verdict, WouldBe};
+use florin_coin::messages::WouldBe;
 use florin_coin::web;
 use florin_crypto::digest;
+use florin_shell::exchange::Outcome;
 use florin_shell::house::ActError;
 use serde_json::Value;
 
@@ -19,6 +20,9 @@ use crate::order::{Order, OrderState, Presented};
 use crate::rules::Rule;
 use crate::settle::{Checking, Noting, Paying, Served, Settle, Settlement, Settling, Standing, Till};
 use crate::x402::{FlorinExtension, SettleResponse};
+
+/// ValidationReq, the question that follows a refusal, and ValidationReq again.
+const EXCHANGES_AT_ONCE: usize = 3;
 
 /// How a till works.
 #[derive(Clone, Copy, Debug)]
@@ -158,7 +162,7 @@ impl CoinTill {
             goods: checked.com.p_desc.goods.clone(),
             since: now,
             exchange: ExchangeId::NONE,
-            state: OrderState::Open(Presented { enc_c1: enc_c1.clone(), deadline: *deadline }),
+            state: OrderState::Open(Presented { enc_c1: enc_c1.clone(), deadline: *deadline, refused: None }),
             settle: checked.settle,
         };
         let Some(x) = self.desk.validation(&order, *deadline, enc_c1) else {
@@ -192,10 +196,15 @@ impl CoinTill {
         if !matches!(order.state, OrderState::Open(_)) {
             return Ok(order);
         }
-        if let Some(x) = self.desk.under_way(order.exchange)? {
-            self.desk.run(&x, self.settings.patience).await?;
+        let mut order = order;
+        for _ in 0..EXCHANGES_AT_ONCE {
+            let Some(x) = self.desk.under_way(order.exchange)? else { break };
+            let outcome = self.desk.run(&x, self.settings.patience).await?;
+            order = self.order(order.tid)?.unwrap_or(order);
+            if matches!(outcome, Outcome::Open { .. }) {
+                break;
+            }
         }
-        let order = self.order(order.tid)?.unwrap_or(order);
         if matches!(order.state, OrderState::Paid(_)) {
             self.acknowledge(&order);
         }
@@ -242,24 +251,9 @@ impl CoinTill {
                 Settlement::Paid(Served { response, order: *order.tid.bytes() })
             }
             OrderState::Denied(denied) => {
-                let verdict = Some(BASE64URL_NOPAD.encode(&denied.for_payer.0));
+                let verdict = denied.for_payer.as_ref().map(|part| BASE64URL_NOPAD.encode(&part.0));
                 let mut response = self.response(order, FlorinExtension { receipt: None, verdict });
-                let reason = match denied.outcome {
-                    Verdict::AmountMismatch => "invalid_florin_amount_mismatch",
-                    Verdict::Never => "florin_expired",
-                    Verdict::Denied | Verdict::Paid => "florin_payment_denied",
-                };
-                response.error_reason = Some(reason.to_owned());
-                Settlement::Denied(response)
-            }
-            OrderState::Refused(refused) => {
-                let mut response = self.response(order, FlorinExtension::default());
-                let reason = match refused.slug.as_str() {
-                    "payment-expired" | "request-expired" => "florin_expired",
-                    "payment-denied" => "florin_payment_denied",
-                    _ => "unexpected_settle_error",
-                };
-                response.error_reason = Some(reason.to_owned());
+                response.error_reason = Some(denied.code().to_owned());
                 Settlement::Denied(response)
             }
         }

@@ -289,6 +289,7 @@ async fn a_payment_that_came_too_late_did_not_happen() {
     world.clock.forward(31_000);
     let response = denied(world.settle("/paid/a", &payment).await);
     assert_eq!(response.error_reason.as_deref(), Some("florin_expired"));
+    assert!(world.operator.log.lock().unwrap().contains(&"/v1/coin/payee-status".to_owned()), "it was asked");
     let (again, _) = world.payment("/paid/a", coins, 2);
     paid(world.settle("/paid/a", &again).await);
     world.finish().await;

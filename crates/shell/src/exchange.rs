@@ -118,7 +118,8 @@ pub trait Applier: Send + Sync {
     /// The answer is not authentic: the same bytes are sent again.
     fn answered(&self, exchange: &Exchange, answer: &[u8], t: &mut Transition) -> Result<(), NotAuthentic>;
 
-    /// Builds the transition of a definite refusal.
+    /// Builds the transition of a refusal. One that writes nothing leaves the exchange open: a refusal is not signed, and
+    /// some things only a signed answer ends.
     fn refused(&self, exchange: &Exchange, _problem: &ProblemView, t: &mut Transition) {
         exchange.release(t);
     }
@@ -198,6 +199,9 @@ pub async fn run(
             Delivered::Refused(problem) => {
                 let mut t = fresh(exchange);
                 applier.refused(exchange, &problem, &mut t);
+                if t.documents.is_empty() {
+                    return Ok(Outcome::Open { slug: problem.slug });
+                }
                 return Ok(if apply(house, exchange, t).await? {
                     Outcome::Refused(problem)
                 } else {

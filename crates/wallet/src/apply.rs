@@ -16,7 +16,7 @@ use florin_shell::exchange::{self, Applier, Exchange, NotAuthentic, Outcome};
 
 use crate::documents::{
     Accepted, Awaits, CERTIFICATE, ConfirmedAccount, ENROLMENT, End, Item, Kind, Note, OpenPurchase,
-    OwnCertificate, OwnEnrolment, OwnInvoice, Proof, UNTOLD, following, single,
+    OwnCertificate, OwnEnrolment, OwnInvoice, Proof, Receiving, UNTOLD, following, single,
 };
 use crate::post;
 use crate::purse::{add_coins, add_held, part_coins, remove_coins};
@@ -120,12 +120,13 @@ impl Applier for Apply<'_> {
                 t.remove(x.key());
                 Ok(())
             }
-            Note::Validate { invoice, payer, com } => {
+            Note::Validate(receiving) => {
                 let issuance =
                     payee::read_issuance1(&x.pending, answer, &self.keys).map_err(|_| NotAuthentic)?;
-                self.validated(x, &invoice, payer, &com, issuance, t);
+                self.validated(x, &receiving, issuance, t);
                 Ok(())
             }
+            Note::GiveUp(doubt) => self.told(x, doubt, answer, t),
             // A payment ends by a verdict alone; that its envelope has arrived is no verdict.
             Note::Pay(_) => Err(NotAuthentic),
             Note::Deliver => {
@@ -145,9 +146,15 @@ impl Applier for Apply<'_> {
                 self.note(t, &self.bought(&purchase, End::Refused, reason, None));
             }
             Some(Note::OpenBox(invoice)) => t.remove(invoice.key()),
-            Some(Note::Validate { invoice, .. }) => {
-                t.remove(invoice.key());
-                self.note(t, &self.received(&invoice, End::Refused, reason, Proof::default()));
+            Some(Note::Validate(receiving)) => {
+                return self.doubted(x, Receiving { refused: reason, ..receiving }, t);
+            }
+            // Only a signed answer ends it: asked again, with a new time where the old one has run out.
+            Some(Note::GiveUp(doubt)) => {
+                if reason.as_deref() == Some("request-expired") {
+                    self.doubted(x, doubt, t);
+                }
+                return;
             }
             // What was sent may still be claimed, so its coins stay set aside.
             Some(Note::TakeBack(_)) => {
@@ -239,17 +246,10 @@ impl Apply<'_> {
         Ok(())
     }
 
-    fn validated(
-        &self,
-        x: &Exchange,
-        invoice: &OwnInvoice,
-        payer: florin_books::PartyId,
-        com: &florin_crypto::Digest,
-        issuance: payee::Issuance,
-        t: &mut Transition,
-    ) {
+    fn validated(&self, x: &Exchange, receiving: &Receiving, issuance: payee::Issuance, t: &mut Transition) {
+        let Receiving { invoice, payer, com, .. } = receiving;
         let paid = issuance.verdict.outcome == PaymentOutcome::Paid;
-        let receipt = paid.then(|| payee::receipt(&self.wallet.identity, payer, com, self.now));
+        let receipt = paid.then(|| payee::receipt(&self.wallet.identity, *payer, com, self.now));
         t.remove(x.key());
         t.remove(invoice.key());
         add_coins(t, self.keys.operator, &issuance.coins, invoice.amount.currency());
@@ -278,7 +278,14 @@ impl Apply<'_> {
     }
 
     /// Adds an exchange whose answer says nothing more.
-    fn deliver(&self, after: &Exchange, what: &str, path: &str, body: Vec<u8>, t: &mut Transition) {
+    pub(crate) fn deliver(
+        &self,
+        after: &Exchange,
+        what: &str,
+        path: &str,
+        body: Vec<u8>,
+        t: &mut Transition,
+    ) {
         let next = self.wallet.exchange(path, body, Vec::new(), &Note::Deliver);
         Exchange { id: following(after.id, what), ..next }.begin(t);
     }
@@ -306,7 +313,13 @@ impl Apply<'_> {
         }
     }
 
-    fn received(&self, invoice: &OwnInvoice, end: End, reason: Option<String>, proof: Proof) -> Item {
+    pub(crate) fn received(
+        &self,
+        invoice: &OwnInvoice,
+        end: End,
+        reason: Option<String>,
+        proof: Proof,
+    ) -> Item {
         received_item(invoice, end, reason, proof, self.now)
     }
 }

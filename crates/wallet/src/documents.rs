@@ -3,7 +3,7 @@
 
 use florin_books::{DocumentKey, DocumentKind, ExchangeId, HoldingId, PartyId, Timestamp, TxId};
 use florin_coin::{HolderChoice, TidPy};
-use florin_crypto::{ByteArray, Bytes, Digest, cbor};
+use florin_crypto::{ByteArray, Bytes, Digest, Envelope, cbor};
 use florin_money::{Amount, CoinList, CurrencyCode};
 use minicbor::{Decode, Encode};
 
@@ -334,14 +334,7 @@ pub(crate) enum Note {
     #[n(8)]
     OpenBox(#[n(0)] OwnInvoice),
     #[n(9)]
-    Validate {
-        #[n(0)]
-        invoice: OwnInvoice,
-        #[n(1)]
-        payer: PartyId,
-        #[n(2)]
-        com: Digest,
-    },
+    Validate(#[n(0)] Receiving),
     /// Something whose answer says nothing more: an acknowledgement, an answer put into a box.
     #[n(10)]
     Deliver,
@@ -357,6 +350,28 @@ pub(crate) enum Note {
     Claim(#[n(0)] Claim),
     #[n(22)]
     TakeBack(#[n(0)] OpenSent),
+    /// The request to validate was refused: what became of it.
+    #[n(24)]
+    GiveUp(#[n(0)] Receiving),
+}
+
+/// Coins for an invoice of one's own, presented to the operator.
+///
+/// Shape: `[invoice, ID_PA, H(Com), EncC1, refused]`.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct Receiving {
+    #[n(0)]
+    pub(crate) invoice: OwnInvoice,
+    #[n(1)]
+    pub(crate) payer: PartyId,
+    #[n(2)]
+    pub(crate) com: Digest,
+    #[n(3)]
+    pub(crate) enc_c1: Envelope,
+    /// The slug with which the operator would not judge them.
+    #[n(4)]
+    pub(crate) refused: Option<String>,
 }
 
 impl Note {
@@ -372,17 +387,26 @@ impl Note {
             Self::Redeem { .. } => 7,
             Self::Pay(_) => 8,
             Self::OpenBox(_) => 9,
-            Self::Validate { .. } => 10,
+            Self::Validate(_) => 10,
             Self::Deliver => 11,
             Self::Refund { .. } => 23,
             Self::Refresh => 20,
             Self::Claim(_) => 21,
             Self::TakeBack(_) => 22,
+            Self::GiveUp(_) => 24,
         }
     }
 
     pub(crate) fn of(exchange: &florin_shell::exchange::Exchange) -> Option<Self> {
         cbor::decode_strict(&exchange.note).ok()
+    }
+
+    /// The coins that are being received, where it is about that.
+    pub(crate) fn into_receiving(self) -> Option<Receiving> {
+        match self {
+            Self::Validate(receiving) | Self::GiveUp(receiving) => Some(receiving),
+            _ => None,
+        }
     }
 
     /// What people call it.
@@ -397,7 +421,7 @@ impl Note {
             Self::Redeem { .. } => "the redemption",
             Self::Pay(_) => "the payment",
             Self::OpenBox(_) => "the invoice",
-            Self::Validate { .. } => "the receipt of coins",
+            Self::Validate(_) | Self::GiveUp(_) => "the receipt of coins",
             Self::Deliver => "an acknowledgement",
             Self::Refund { .. } => "the refund",
             Self::Refresh => "the refresh of coins",

@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::apply::received_item;
-use crate::documents::{End, HISTORY, INVOICE, Item, Note, OwnInvoice, Proof};
+use crate::documents::{End, HISTORY, INVOICE, Item, Note, OwnInvoice, Proof, Receiving};
 use crate::mix::CoinMix;
 use crate::post;
 use crate::refusal::WalletError;
@@ -200,9 +200,8 @@ impl Wallet {
 
     /// Looks into the box and has what lies there validated. None: nothing yet.
     pub(crate) async fn look_for_coins(&self, own: &OwnInvoice) -> Result<Option<Item>, WalletError> {
-        let is_it = |note: &Note| matches!(note, Note::Validate { invoice, .. } if invoice.tid == own.tid);
-        if let Some(x) = self.open_one(is_it)? {
-            return self.validated(&x, own).await;
+        if let Some(com) = self.receiving(own)?.map(|(_, com)| com) {
+            return self.validated(own, &com).await;
         }
         let is_opening = |note: &Note| matches!(note, Note::OpenBox(i) if i.tid == own.tid);
         if let Some(x) = self.open_one(is_opening)? {
@@ -219,8 +218,8 @@ impl Wallet {
         match sent {
             Some(Ok(send)) if self.now() <= own.deadline => {
                 let com = own.com(send.context.sender, me, issuer);
-                let x = self.validating(own, &com, send).await?;
-                self.validated(&x, own).await
+                self.validating(own, &com, send).await?;
+                self.validated(own, &com.digest()).await
             }
             // Something else was left there; a box takes one message, so nobody can pay this invoice any more.
             Some(Err(_)) => self.close_invoice(own, End::Refused, "not-a-payment").await.map(Some),
@@ -236,7 +235,7 @@ impl Wallet {
         own: &OwnInvoice,
         com: &Com,
         send: florin_coin::messages::SendCoins,
-    ) -> Result<exchange::Exchange, WalletError> {
+    ) -> Result<(), WalletError> {
         let issuer = self.issuer().await?;
         let presented = Presented {
             payer: com.payer,
@@ -250,20 +249,33 @@ impl Wallet {
         let entropy = &mut *self.entropy();
         let prepared = payee::validation_req(&issuer, &self.identity, &presented, v_desc, entropy);
         let prepared = prepared.map_err(unpayable)?;
-        let note = Note::Validate { invoice: own.clone(), payer: com.payer, com: com.digest() };
+        let enc_c1 = presented.enc_c1.clone();
+        let (payer, com) = (com.payer, com.digest());
+        let receiving = Receiving { invoice: own.clone(), payer, com, enc_c1, refused: None };
+        let note = Note::Validate(receiving);
         let x = self.exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note);
         exchange::begin(&self.house, &x, self.fresh("florin/v1/wallet/validate", &[x.id.bytes()])).await?;
-        Ok(x)
+        Ok(())
     }
 
-    async fn validated(&self, x: &exchange::Exchange, own: &OwnInvoice) -> Result<Option<Item>, WalletError> {
-        let Some(Note::Validate { com, .. }) = Note::of(x) else { return Ok(None) };
-        match self.settle(x).await {
-            Ok(_) => self.document(DocumentKey::new(HISTORY, *pay_id(&com).bytes())),
-            Err(WalletError::Refused { .. }) => self.document(DocumentKey::new(HISTORY, *own.tid.bytes())),
-            Err(WalletError::NotKnownYet { .. }) => Ok(None),
-            Err(error) => Err(error),
+    /// What is under way about the coins for an invoice, and their H(Com).
+    fn receiving(&self, own: &OwnInvoice) -> Result<Option<(exchange::Exchange, Digest)>, WalletError> {
+        let open = exchange::under_way(&self.house)?.into_iter();
+        let mut receiving = open.filter_map(|x| Some((Note::of(&x)?.into_receiving()?, x)));
+        Ok(receiving.find(|(r, _)| r.invoice.tid == own.tid).map(|(r, x)| (x, r.com)))
+    }
+
+    /// ValidationReq, the question that follows a refusal, and ValidationReq again.
+    async fn validated(&self, own: &OwnInvoice, com: &Digest) -> Result<Option<Item>, WalletError> {
+        for _ in 0..3 {
+            let Some((x, _)) = self.receiving(own)? else { break };
+            match self.settle(&x).await {
+                Ok(_) | Err(WalletError::Refused { .. }) => {}
+                Err(WalletError::NotKnownYet { .. }) => break,
+                Err(error) => return Err(error),
+            }
         }
+        self.document(DocumentKey::new(HISTORY, *pay_id(com).bytes()))
     }
 
     async fn close_invoice(&self, own: &OwnInvoice, end: End, why: &str) -> Result<Item, WalletError> {
@@ -277,7 +289,7 @@ impl Wallet {
     }
 
     /// The coins to take for an amount.
-    fn refresh_list(&self, amount: Amount) -> Result<florin_money::CoinList, WalletError> {
+    pub(crate) fn refresh_list(&self, amount: Amount) -> Result<florin_money::CoinList, WalletError> {
         let denominations = self.denominations(amount.currency())?;
         let list = CoinMix::Mixed.list(amount, &denominations);
         let list = list.filter(|list| !list.is_empty() && list.count() <= COINS_ISSUED_MAX);

@@ -8,6 +8,7 @@
 mod apply;
 mod buy;
 mod documents;
+mod doubt;
 mod history;
 mod identity;
 mod init;

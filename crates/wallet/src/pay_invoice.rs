@@ -236,7 +236,8 @@ impl Wallet {
         };
         let Ok(answer) = cbor::decode_strict::<PayeeAnswer>(&content) else { return Ok(None) };
         let Ok(news) = payer::read_payer_verdict(&x.pending, &answer.for_payer.0, &self.keys()) else {
-            return Ok(None);
+            // The payee has ended it without a verdict for the payer: the operator has one.
+            return Ok(self.payment_status(x, false).await.unwrap_or(None).map(|news| (news, None)));
         };
         let receipt = answer.receipt.map(|Bytes(bytes)| bytes);
         let paid = news.verdict.outcome == Outcome::Paid;

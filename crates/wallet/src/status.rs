@@ -196,7 +196,8 @@ impl Wallet {
                 Note::WRequest3(_)
                 | Note::Collect(_)
                 | Note::OpenBox(_)
-                | Note::Validate { .. }
+                | Note::Validate(_)
+                | Note::GiveUp(_)
                 | Note::Deliver => {
                     continue;
                 }

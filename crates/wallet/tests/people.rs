@@ -231,6 +231,33 @@ async fn a_payment_can_be_given_up_while_nobody_has_taken_it() {
     assert_eq!(holds(&bob), 0);
 }
 
+/// Nobody signs a refusal: what something on the way says in the operator's name ends no payment.
+#[tokio::test]
+async fn coins_that_were_refused_on_the_way_are_asked_about() {
+    const VALIDATION: &str = "/v1/coin/validation-req";
+    for (n, reached) in [false, true].into_iter().enumerate() {
+        let world = World::new(40 + n as u64);
+        let alice = world.with_coins("alice", "10.00 FLO", &BuyOptions::default()).await;
+        let bob = world.enrolled("bob").await;
+        let asked = bob.invoice(flo(250), &RequestOptions::default()).await.unwrap().invoice;
+        let pay = PayInvoiceOptions::default();
+        alice.pay_invoice(&asked, &pay).await.unwrap_err();
+        // The question is refused on the way, too: it stays open, and nobody is told anything.
+        world.refusals.lock().unwrap().extend([(VALIDATION, reached), ("/v1/coin/payee-status", false)]);
+        assert_eq!(bob.wait_for_payment(&asked, Duration::ZERO).await.unwrap().state, InvoiceState::Waiting);
+        assert_eq!(bob.status().await.unwrap().open, []);
+        let ended = bob.history(1).unwrap().entries.remove(0);
+        let (mine, his) = if reached { (750, 250) } else { (1000, 0) };
+        assert_eq!(holds(&bob), his, "{ended:?}");
+        bob.receipt(&ended.id).unwrap();
+        let outcome = alice.pay_invoice(&asked, &pay).await.unwrap().outcome;
+        assert_eq!(outcome, if reached { PayOutcome::Paid } else { PayOutcome::Never });
+        assert_eq!((holds(&alice), reserved(&alice)), (mine, 0));
+        assert_eq!(world.in_circulation(), 1000);
+        assert!(world.house.books.audit().unwrap().is_clean());
+    }
+}
+
 #[tokio::test]
 async fn an_invoice_takes_one_payment_and_the_second_payer_loses_nothing() {
     let world = World::new(30);

@@ -18,8 +18,8 @@ use florin_books::{
     Timestamp, Transition,
 };
 use florin_coin::issuer::{
-    AcknowledgeStep, AggregateBalanceStep, ChangeStep, CheckStep, Issuer, IssuerSecrets, Lanes, PaymentStep,
-    RedeemAggregateStep, RedeemStep, RefreshStep, SoftwareModule,
+    AcknowledgeStep, AggregateBalanceStep, ChangeStep, CheckStep, Issuer, IssuerSecrets, Lanes,
+    PayeeStatusStep, PaymentStep, RedeemAggregateStep, RedeemStep, RefreshStep, SoftwareModule,
 };
 use florin_coin::web::WebPayment;
 use florin_coin::{Calendar, Coin, CoinSet, IssuerKey, payer};
@@ -73,6 +73,10 @@ pub enum Line {
     GarblesAnswer,
     /// The operator has thrown the key away that this was sealed to.
     KeyIsGone,
+    /// Something on the way refuses for good, in the operator's words; the operator has never seen it.
+    Refuses,
+    /// The same, after the operator has done what it was asked.
+    DoesAndRefuses,
 }
 
 pub struct Operator {
@@ -84,6 +88,8 @@ pub struct Operator {
     pub books: House,
     pub line: Mutex<VecDeque<Line>>,
     pub log: Mutex<Vec<String>>,
+    /// What was refused on the way and may still arrive.
+    pub delayed: Mutex<Vec<(String, Vec<u8>)>>,
 }
 
 fn spec(lane: u16, registers: Vec<RegisterSpec>) -> LaneSpec {
@@ -146,6 +152,7 @@ impl Operator {
             books: house(&MemoryStore::new(), spec(2, registers), clock, 200),
             line: Mutex::default(),
             log: Mutex::default(),
+            delayed: Mutex::default(),
         }
     }
 
@@ -165,6 +172,7 @@ impl Operator {
             }
             "/v1/parties/confirm" => serve(&self.identity, ConfirmStep::new(self.keys.clone()), body).await,
             "/v1/coin/validation-req" => serve(&self.books, PaymentStep(issuer), body).await,
+            "/v1/coin/payee-status" => serve(&self.books, PayeeStatusStep(issuer), body).await,
             "/v1/coin/check" => serve(&self.books, CheckStep::new(issuer), body).await,
             "/v1/coin/issuance2" => serve(&self.books, AcknowledgeStep(issuer), body).await,
             "/v1/coin/change" => serve(&self.books, ChangeStep(issuer), body).await,
@@ -234,10 +242,22 @@ impl Transport for Operator {
                     ..ProblemView::default()
                 }));
             }
+            let refused = || {
+                refused_or_later(Some(ProblemView {
+                    slug: Some("payment-denied".into()),
+                    same_bytes_may_be_sent_again: Some(false),
+                    ..ProblemView::default()
+                }))
+            };
             if line == Line::LosesRequest {
                 return Delivered::Later { slug: None, after_s: None };
             }
+            if line == Line::Refuses {
+                self.delayed.lock().unwrap().push((x.to.clone(), x.body.clone()));
+                return refused();
+            }
             match (self.answer(&x.to, &x.body).await, line) {
+                (_, Line::DoesAndRefuses) => refused(),
                 (_, Line::LosesAnswer) => Delivered::Later { slug: None, after_s: None },
                 (Ok(mut bytes), Line::GarblesAnswer) => {
                     bytes[0] ^= 1;

@@ -352,7 +352,8 @@ pub struct PayerStatus {
 
 /// The payee's question: signed (COSE_Sign1), then sealed.
 ///
-/// Shape: `[context, TID_PY, H(Com), deadline, exp]`.
+/// Shape: `[context, TID_PY, H(Com), deadline, gives up, exp]`. A payee that gives up asks that the payment never happens,
+/// even if the deadline has not passed: it is the only one who could have it validated.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(array)]
 pub struct PayeeStatus {
@@ -368,8 +369,11 @@ pub struct PayeeStatus {
     /// The deadline of the payment.
     #[n(3)]
     pub deadline: Timestamp,
-    /// Until when this question may be answered.
+    /// Whether what has not happened shall not happen any more.
     #[n(4)]
+    pub gives_up: bool,
+    /// Until when this question may be answered.
+    #[n(5)]
     pub exp: Timestamp,
 }
 

@@ -292,6 +292,19 @@ struct KeptStatus {
     com: Digest,
 }
 
+/// A payee's question about a payment.
+#[derive(Clone, Copy, Debug)]
+pub struct Question {
+    /// Its transaction.
+    pub tid: TidPy,
+    /// What was agreed.
+    pub com: Digest,
+    /// Until when the payment could happen.
+    pub deadline: Timestamp,
+    /// Whether what has not happened shall not happen any more.
+    pub gives_up: bool,
+}
+
 /// Asks how a payment stands.
 ///
 /// # Errors
@@ -299,18 +312,17 @@ struct KeptStatus {
 pub fn status_request(
     issuer: &IssuerKey,
     me: &IdentityKeys,
-    tid: TidPy,
-    com: &Digest,
-    deadline: Timestamp,
+    question: &Question,
     exp: Timestamp,
     entropy: &mut dyn Entropy,
 ) -> Result<Prepared, AskError> {
     let context = Context::new(RAIL, "payee-status", me.id(), issuer.id);
-    let request = PayeeStatus { context, tid, com: *com, deadline, exp };
+    let Question { tid, com, deadline, gives_up } = *question;
+    let request = PayeeStatus { context, tid, com, deadline, gives_up, exp };
     let (envelope, exporter) = issuer.seal("payee-status", &[], &sign(&me.signing, &request), entropy)?;
     let body = cbor::encode(&envelope);
     let reply = KeptReply::new(&exporter, "payee-status-reply", issuer.id, me.id(), &body);
-    Ok(Prepared { path: STATUS_PATH, body, pending: keep(&KeptStatus { reply, com: *com }) })
+    Ok(Prepared { path: STATUS_PATH, body, pending: keep(&KeptStatus { reply, com }) })
 }
 
 /// Reads the answer to [`status_request`].

@@ -167,12 +167,12 @@ fn only_the_payer_gives_its_envelope_up() {
     let other = PayerStatus { enc_c1, give_up: Some(ByteArray(mac)), ..request };
     w.post(payer::STATUS_PATH, &cbor::encode(&other)).unwrap();
     // Another participant says that the deadline has passed: it voids its own payment of that name, not the shop's.
-    let (key, exp) = (w.key(), w.exp());
-    let past = w.now.minus_ms(1);
-    let com = deal.com.digest();
-    let asked =
-        payee::status_request(&key, &thief.keys, deal.com.tid, &com, past, exp, &mut w.entropy).unwrap();
-    w.post(asked.path, &asked.body).unwrap();
+    for gives_up in [false, true] {
+        let (key, exp, deadline) = (w.key(), w.exp(), w.now.minus_ms(1));
+        let question = payee::Question { tid: deal.com.tid, com: deal.com.digest(), deadline, gives_up };
+        let asked = payee::status_request(&key, &thief.keys, &question, exp, &mut w.entropy).unwrap();
+        w.post(asked.path, &asked.body).unwrap();
+    }
     let v = w.validate(&shop, &deal, &[100]);
     assert_eq!(w.read(&v).verdict.outcome, Outcome::Paid);
     w.audit();
@@ -192,15 +192,37 @@ fn after_giving_up_the_coins_are_free_at_once() {
     assert_eq!(w.read(&v).verdict.outcome, Outcome::Paid);
     assert_eq!(payer_hears(&mut w, &deal, false), Outcome::Never, "the first envelope's answer stays");
     assert_eq!(payer_hears(&mut w, &again, false), Outcome::Paid);
-    // The payee refuses on its side before the deadline by saying so; the payer hears it at once.
+    // The payee gives up before the deadline: both hear it at once, and a late copy of its own request changes nothing.
     let coins = w.read(&v).coins;
     let deal = w.deal(&shop, &coins);
-    let (key, exp, past) = (w.key(), w.exp(), w.now.minus_ms(1));
-    let com = deal.com.digest();
-    let asked =
-        payee::status_request(&key, &shop.keys, deal.com.tid, &com, past, exp, &mut w.entropy).unwrap();
-    w.post(asked.path, &asked.body).unwrap();
+    assert_eq!(slug(&w.payee_asks(&shop, &deal.com, false).1), "not-yet");
+    let (asked, answer) = w.payee_asks(&shop, &deal.com, true);
+    let read = payee::read_status(&asked.pending, &answer.unwrap(), &w.list).unwrap();
+    assert_eq!(read.0.outcome, Outcome::Never);
     assert_eq!(payer_hears(&mut w, &deal, false), Outcome::Never);
+    let late = w.validate(&shop, &deal, &[100]);
+    assert_eq!((w.read(&late).verdict.outcome, w.live_worth()), (Outcome::Never, 100));
+    w.audit();
+}
+
+#[test]
+fn a_payee_that_gives_up_races_its_own_request_and_one_of_them_wins() {
+    let (mut w, shop, coins) = start(48, &[100, 100]);
+    let deal = w.deal(&shop, &coins[..1]);
+    let asked = w.payee_question(&shop, &deal.com, true);
+    w.interruption = Some(Box::new(move |w| drop(w.post(asked.path, &asked.body).unwrap())));
+    let v = w.validate(&shop, &deal, &[100]);
+    assert_eq!((w.read(&v).verdict.outcome, w.live_worth()), (Outcome::Never, 200));
+    // The other way round: it is paid, and giving up says so.
+    let deal = w.deal(&shop, &coins[1..]);
+    let asked = w.request(&shop, &deal.presented, refresh(&[100]));
+    w.interruption = Some(Box::new(move |w| drop(w.post(payee::VALIDATION_PATH, &asked.body).unwrap())));
+    let (asked, answer) = w.payee_asks(&shop, &deal.com, true);
+    let read = payee::read_status(&asked.pending, &answer.unwrap(), &w.list).unwrap();
+    assert_eq!(read.0.outcome, Outcome::Paid);
+    // What was issued for it is still there for who presents the payment again.
+    let again = w.validate(&shop, &deal, &[100]);
+    assert_eq!((w.read(&again).coins.len(), w.live_worth()), (1, 200));
     w.audit();
 }
 

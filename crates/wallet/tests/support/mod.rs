@@ -99,6 +99,8 @@ pub struct World {
     pub codes: Mutex<Vec<String>>,
     pub paid_out: Mutex<u64>,
     pub collected: Mutex<u64>,
+    /// The next message to a path is refused on the way, in the operator's words; whether the operator has done it.
+    pub refusals: Mutex<Vec<(&'static str, bool)>>,
     pub dir: tempfile::TempDir,
 }
 
@@ -177,6 +179,7 @@ impl World {
             codes: Mutex::new(Vec::new()),
             paid_out: Mutex::new(0),
             collected: Mutex::new(0),
+            refusals: Mutex::default(),
             dir: tempfile::tempdir().unwrap(),
         })
     }
@@ -188,6 +191,12 @@ impl World {
 
     pub fn sends(&self) -> usize {
         self.sends.load(Ordering::SeqCst)
+    }
+
+    pub fn refusal_on_the_way(&self, path: &str) -> Option<bool> {
+        let mut refusals = self.refusals.lock().unwrap();
+        let place = refusals.iter().position(|(p, _)| *p == path)?;
+        Some(refusals.remove(place).1)
     }
 
     pub fn later(&self, ms: u64) {

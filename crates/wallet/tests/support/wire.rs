@@ -21,6 +21,15 @@ impl Transport for Wire {
             if !there {
                 return later();
             }
+            if let Some(reached) = self.0.refusal_on_the_way(&x.to) {
+                if reached {
+                    drop(self.0.serve(&x.to, &x.body).await);
+                }
+                let slug = Some("payment-denied".to_owned());
+                let view =
+                    ProblemView { slug, same_bytes_may_be_sent_again: Some(false), ..ProblemView::default() };
+                return refused_or_later(Some(view));
+            }
             let answer = self.0.serve(&x.to, &x.body).await;
             self.0.after().await;
             if !back {

@@ -215,12 +215,14 @@ impl Step for PayeeStatusStep {
         if let Err(refusal) = admitted {
             return Decision::Refuse(refusal);
         }
-        if moment.now <= m.deadline {
+        if moment.now <= m.deadline && !m.gives_up {
             return wait_for(m.deadline, moment.now);
         }
         let payee = m.context.sender;
         let mut t = never(&self.0, payment_once(payee, &m.com), &m.com, Digest([0; 32]), payee, m.tid);
-        t.requires.push(Condition::NotBefore(m.deadline.plus_ms(1)));
+        if !m.gives_up {
+            t.requires.push(Condition::NotBefore(m.deadline.plus_ms(1)));
+        }
         Decision::Apply(t)
     }
 

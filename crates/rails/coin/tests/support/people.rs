@@ -257,11 +257,23 @@ impl World {
     }
 
     pub fn payee_status(&mut self, payee: &Person, com: &Com) -> (Prepared, Result<Vec<u8>, Refusal>) {
-        let (key, exp) = (self.key(), self.exp());
-        let (d, until) = (com.digest(), com.deadline);
-        let asked =
-            payee::status_request(&key, &payee.keys, com.tid, &d, until, exp, &mut self.entropy).unwrap();
+        self.payee_asks(payee, com, false)
+    }
+
+    pub fn payee_asks(
+        &mut self,
+        payee: &Person,
+        com: &Com,
+        gives_up: bool,
+    ) -> (Prepared, Result<Vec<u8>, Refusal>) {
+        let asked = self.payee_question(payee, com, gives_up);
         let answer = self.post(asked.path, &asked.body);
         (asked, answer)
+    }
+
+    pub fn payee_question(&mut self, payee: &Person, com: &Com, gives_up: bool) -> Prepared {
+        let (key, exp) = (self.key(), self.exp());
+        let question = payee::Question { tid: com.tid, com: com.digest(), deadline: com.deadline, gives_up };
+        payee::status_request(&key, &payee.keys, &question, exp, &mut self.entropy).unwrap()
     }
 }

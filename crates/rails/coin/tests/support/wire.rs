@@ -185,6 +185,7 @@ impl Scene {
             tid: self.deal.com.tid,
             com: Digest([42; 32]),
             deadline: self.w.now.minus_ms(1),
+            gives_up: false,
             exp: self.w.exp(),
         })
     }
