@@ -83,7 +83,7 @@ impl EnrolRefusal {
             Self::NotRegistered => NOT_REGISTERED,
             Self::Blocked => BLOCKED,
             Self::TooMany { retry_after_s } => {
-                Refusal::new("too-many-enrolments", Class::TooMany, Blame::Asker, true).after(*retry_after_s)
+                Refusal::new("too-many-enrolments", Class::TooMany, Blame::Asker, false).after(*retry_after_s)
             }
         }
     }
@@ -130,7 +130,7 @@ impl ConfirmRefusal {
             Self::Expired => REQUEST_EXPIRED,
             Self::NotRegistered => NOT_REGISTERED,
             Self::Blocked => BLOCKED,
-            Self::NoEnrolment => Refusal::new("no-enrolment", Class::NotFound, Blame::Asker, true),
+            Self::NoEnrolment => Refusal::new("no-enrolment", Class::NotFound, Blame::Asker, false),
             Self::CodeExpired => Refusal::new("code-expired", Class::Gone, Blame::Asker, false),
             Self::WrongCode { .. } => Refusal::new("wrong-code", Class::Denied, Blame::Asker, false),
             Self::TooManyTries => Refusal::new("too-many-tries", Class::Denied, Blame::Asker, false),

@@ -146,6 +146,10 @@ impl Applier for Apply<'_> {
                 self.note(t, &self.bought(&purchase, End::Refused, reason, None));
             }
             Some(Note::OpenBox(invoice)) => t.remove(invoice.key()),
+            // The operator waits for no code any more, for instance because the bank does not know the account.
+            Some(Note::Confirm { enrolment }) if reason.as_deref() == Some("no-enrolment") => {
+                write_enrolment(t, OwnEnrolment { awaits: None, ..enrolment });
+            }
             Some(Note::Validate(receiving)) => {
                 return self.doubted(x, Receiving { refused: reason, ..receiving }, t);
             }
@@ -292,7 +296,9 @@ impl Apply<'_> {
 
     pub(crate) fn note(&self, t: &mut Transition, item: &Item) {
         t.write(item.key(), cbor::encode(item));
-        let repeatable = matches!(item.kind, Kind::Bought | Kind::Redeemed);
+        // What the operator refused has never begun: the same command may try it anew.
+        let begun = item.end != End::Refused || item.proof.statement.is_some();
+        let repeatable = begun && matches!(item.kind, Kind::Bought | Kind::Redeemed);
         if repeatable && self.wallet.tells {
             t.write(DocumentKey::new(UNTOLD, item.id.0), cbor::encode(item));
         }

@@ -185,7 +185,7 @@ impl OwnInvoice {
 
 /// A payment under way, from this purse: what its exchange remembers.
 ///
-/// Shape: `[amount, day, Com, payee's certificate, what]`.
+/// Shape: `[amount, day, Com, payee's certificate, what, paid]`.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub(crate) struct Payment {
@@ -199,6 +199,9 @@ pub(crate) struct Payment {
     pub certificate: Bytes,
     #[n(4)]
     pub target: Target,
+    /// The operator has said that it is paid; only the page has not come.
+    #[n(5)]
+    pub paid: bool,
 }
 
 /// What is paid.

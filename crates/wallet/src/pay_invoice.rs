@@ -148,6 +148,7 @@ impl Wallet {
                 target: Target::Invoice(com.tid),
                 com,
                 certificate: read.invoice.certificate.clone(),
+                paid: false,
             };
             let note = Note::Pay(payment.clone());
             let mut x = self.exchange(post::PUT_PATH, put, paying.pending.to_vec(), &note);

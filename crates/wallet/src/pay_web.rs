@@ -7,9 +7,9 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use data_encoding::BASE64URL_NOPAD;
-use florin_books::PartyId;
+use florin_books::{Needs, PartyId, Transition};
 use florin_coin::payer::{self, PayerNews};
-use florin_crypto::{Bytes, cbor};
+use florin_crypto::{Bytes, cbor, digest};
 use florin_http::ProblemView;
 use florin_http::problem::retry_after;
 use florin_shell::exchange::Exchange;
@@ -186,6 +186,7 @@ impl Wallet {
                 com,
                 certificate: Bytes(offer.certificate.clone()),
                 target: target.clone(),
+                paid: false,
             };
             let note = Note::Pay(payment.clone());
             let mut x = self.exchange(&url, header.as_bytes().to_vec(), paying.pending.to_vec(), &note);
@@ -362,9 +363,31 @@ impl Wallet {
         let paid = news.verdict.outcome == florin_coin::messages::Outcome::Paid;
         let is_page = matches!(payment.target, Target::Page(_));
         if paid && is_page && self.now() <= payment.com.deadline.plus_ms(PAGE_GRACE_MS) {
+            self.note_paid(x, payment).await?;
             return Ok(None);
         }
         self.end_payment(x, payment, &news, None).await.map(Some)
+    }
+}
+
+impl Wallet {
+    /// It is known that a page is paid for; only the page has not come.
+    async fn note_paid(&self, x: &Exchange, payment: &Payment) -> Result<(), WalletError> {
+        if payment.paid {
+            return Ok(());
+        }
+        let note = Note::Pay(Payment { paid: true, ..payment.clone() });
+        let known = Exchange { note: cbor::encode(&note), ..x.clone() };
+        let needs = Needs { documents: vec![x.key()], ..Needs::default() };
+        let cause = digest("florin/v1/wallet/page-paid", &[x.id.bytes()]);
+        let noted = self.house.act(&needs, |facts, _| {
+            facts.document(&x.key())?;
+            let mut t = Transition::new(cause, facts.as_of);
+            t.write(known.key(), cbor::encode(&known));
+            Some(t)
+        });
+        noted.await?;
+        Ok(())
     }
 }
 

@@ -28,6 +28,8 @@ pub struct OpenItem {
     pub until: Option<String>,
     /// How to go on by hand.
     pub hint: &'static str,
+    /// Whether it is known how the money went, and only the goods have not come.
+    pub paid: bool,
 }
 
 /// How the wallet stands.
@@ -57,10 +59,10 @@ pub struct StatusReport {
 }
 
 impl StatusReport {
-    /// How the program ends: `NotKnownYet` while something is open.
+    /// How the program ends: `NotKnownYet` while it is not known of something how it ends.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
-        if self.open.is_empty() { ExitCode::Done } else { ExitCode::NotKnownYet }
+        if self.open.iter().all(|item| item.paid) { ExitCode::Done } else { ExitCode::NotKnownYet }
     }
 }
 
@@ -81,7 +83,8 @@ impl fmt::Display for StatusReport {
         for item in &self.open {
             let amount = item.amount.as_ref().map(|a| format!(" {a}")).unwrap_or_default();
             let until = item.until.as_ref().map(|u| format!(", until {u}")).unwrap_or_default();
-            writeln!(f, "open: {}{amount}, since {}{until}: {}", item.what, item.since, item.hint)?;
+            let state = if item.paid { "paid" } else { "open" };
+            writeln!(f, "{state}: {}{amount}, since {}{until}: {}", item.what, item.since, item.hint)?;
         }
         Ok(())
     }
@@ -167,6 +170,7 @@ impl Wallet {
             let (what, amount, until, hint) = match &note {
                 Note::Pay(payment) => {
                     let hint = match payment.target {
+                        Target::Page(_) if payment.paid => "florin wallet pay URL again gets the page",
                         Target::Page(_) => "florin wallet pay URL again",
                         Target::Payload(_) => "florin wallet status again, at the latest after that time",
                         Target::Invoice(_) => "florin wallet pay INVOICE again, or with --cancel",
@@ -202,7 +206,8 @@ impl Wallet {
                     continue;
                 }
             };
-            open.push(OpenItem { what, amount, since: utc(x.since), until, hint });
+            let paid = matches!(&note, Note::Pay(payment) if payment.paid);
+            open.push(OpenItem { what, amount, since: utc(x.since), until, hint, paid });
         }
         open.extend(self.open_purchases()?.into_iter().map(|p| OpenItem {
             what: "purchase".to_owned(),
@@ -210,6 +215,7 @@ impl Wallet {
             since: utc(p.since),
             until: None,
             hint: "florin wallet buy again, or wait for the bank",
+            paid: false,
         }));
         open.extend(self.open_invoices()?.into_iter().map(|i| OpenItem {
             what: "invoice of your own".to_owned(),
@@ -217,6 +223,7 @@ impl Wallet {
             since: utc(i.since),
             until: Some(utc(i.deadline)),
             hint: "florin wallet request again waits for it",
+            paid: false,
         }));
         Ok(open)
     }

@@ -165,7 +165,10 @@ async fn a_paid_page_that_never_came_is_still_asked_for_and_then_ends_as_paid() 
     world.shop.manner(Manner::Mute);
     pay(&wallet, "/7", &mut memory()).await.unwrap_err();
     world.later(61_000);
-    assert_eq!(wallet.status().await.unwrap().open.len(), 1, "the page may still be had");
+    let status = wallet.status().await.unwrap();
+    assert_eq!((status.open.len(), status.open[0].paid), (1, true), "the page may still be had");
+    assert_eq!(status.exit_code().number(), 0, "it is known that it is paid");
+    assert!(status.to_string().contains("paid: payment of "), "{status}");
     world.later(16 * 60_000);
     let status = wallet.status().await.unwrap();
     assert_eq!((status.open.len(), status.settled), (0, 1));

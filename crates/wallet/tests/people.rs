@@ -27,6 +27,9 @@ fn flo(minor: u64) -> Amount {
     Amount::new(minor, Currency::FLO)
 }
 
+/// An account of nobody.
+const OTHER_IBAN: &str = "DE02120300000000202051";
+
 fn briefly() -> BuyOptions {
     BuyOptions { wait: Duration::ZERO, ..BuyOptions::default() }
 }
@@ -55,6 +58,29 @@ async fn registration_and_enrolment_are_shown_and_repeated_without_harm() {
     let eve = world.open("eve");
     assert_eq!(eve.register(Some("alice")).await.unwrap_err().slug(), "name-taken");
     assert_eq!(eve.register(Some("eve")).await.unwrap().name, "eve");
+}
+
+#[tokio::test]
+async fn an_account_that_the_bank_does_not_know_makes_room_for_another() {
+    let world = World::new(21);
+    world.init("w").await.unwrap();
+    let wallet = world.open("w");
+    wallet.register(None).await.unwrap();
+    world.unknown_account.store(true, Ordering::SeqCst);
+    wallet.enrol(OTHER_IBAN, Roles::BOTH).await.unwrap();
+    world.unknown_account.store(false, Ordering::SeqCst);
+    let refused = wallet.confirm("1234567890").await.unwrap_err();
+    assert_eq!((refused.slug(), refused.exit_code().number()), ("no-enrolment", 1), "{refused}");
+    assert_eq!(wallet.enrolment().unwrap().state, EnrolState::None);
+    wallet.enrol(IBAN, Roles::BOTH).await.unwrap();
+    let code = world.codes.lock().unwrap().last().unwrap().clone();
+    assert_eq!(wallet.confirm(&code).await.unwrap().state, EnrolState::Enrolled);
+    // The fourth of a day is a definite no, too, and tomorrow is another day.
+    wallet.enrol(IBAN, Roles::PURCHASER).await.unwrap();
+    assert_eq!(wallet.enrol(IBAN, Roles::REDEEMER).await.unwrap_err().slug(), "too-many-enrolments");
+    assert_eq!(wallet.status().await.unwrap().open, []);
+    world.later(24 * 60 * 60 * 1000);
+    wallet.enrol(IBAN, Roles::REDEEMER).await.unwrap();
 }
 
 #[tokio::test]

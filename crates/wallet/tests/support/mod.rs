@@ -32,11 +32,11 @@ use florin_crypto::{KemSecretKey, Secret, SeededEntropy, SigningKey, cbor, diges
 use florin_http::{Problem, ProblemView, SendError, UnknownCause};
 use florin_money::{Currency, DENOMINATIONS_DEFAULT, Denominations};
 use florin_parties::bank::{BankEvent, BankNews, Direction, Order};
-use florin_parties::kinds::{COPY_PARTICIPANT, SUBMIT_ORDER};
-use florin_parties::treasury::{self, OrderRecord};
+use florin_parties::kinds::{COPY_PARTICIPANT, STEP_ENROL, SUBMIT_ORDER};
+use florin_parties::treasury::{self, OrderRecord, Outcome};
 use florin_parties::{
-    ConfirmStep, CurrencyTerms, EnrolStep, KeyList, KeyUse, OperatorKeys, Participant, PublishedKey,
-    RegisterStep, Roles, SignedKeyList, Terms, operator_id,
+    ConfirmStep, CurrencyTerms, EnrolStep, Enrolment, KeyList, KeyUse, OperatorKeys, Participant,
+    PublishedKey, RegisterStep, Roles, SignedKeyList, Terms, operator_id,
 };
 use florin_rail::Refusal;
 use florin_shell::Passphrase;
@@ -96,6 +96,8 @@ pub struct World {
     /// What the bank says to a debit: nothing yet, or a refusal.
     pub bank: Mutex<Option<&'static str>>,
     pub bank_waits: Mutex<bool>,
+    /// The bank does not know the account that a code goes to.
+    pub unknown_account: AtomicBool,
     pub codes: Mutex<Vec<String>>,
     pub paid_out: Mutex<u64>,
     pub collected: Mutex<u64>,
@@ -176,6 +178,7 @@ impl World {
             crashed: Notify::new(),
             bank: Mutex::new(None),
             bank_waits: Mutex::new(false),
+            unknown_account: AtomicBool::new(false),
             codes: Mutex::new(Vec::new()),
             paid_out: Mutex::new(0),
             collected: Mutex::new(0),
@@ -299,7 +302,8 @@ impl World {
         if let Some(code) = order.remittance.strip_prefix("FLORIN CODE ") {
             self.codes.lock().unwrap().push(code.to_owned());
         }
-        let what = match refused.filter(|_| order.direction == Direction::Debit) {
+        let unknown = self.unknown_account.load(Ordering::SeqCst).then_some("RC01");
+        let what = match refused.filter(|_| order.direction == Direction::Debit).or(unknown) {
             Some(reason) => BankNews::Rejected(order.id, reason.to_owned()),
             None => BankNews::Booked(order.id),
         };
@@ -323,9 +327,21 @@ impl World {
             let purchaser = facts.document(&key).and_then(Purchase::read).unwrap().purchaser;
             needs.documents.extend([key, Participant::key_of(purchaser)]);
         }
+        let participant = PartyId::new(purpose.reference);
+        let code = !coin && purpose.step == STEP_ENROL;
+        if code {
+            needs.documents.push(Enrolment::key_of(participant));
+        }
         self.house
             .act(&needs, |facts, m| {
                 let mut settled = treasury::settle(&event, facts, None)?;
+                let enrolment = facts.document(&Enrolment::key_of(participant)).and_then(Enrolment::read);
+                if let Some(moved) = settled.moved.as_ref().filter(|_| code)
+                    && matches!(moved.outcome, Outcome::Rejected(_))
+                    && let Some(void) = enrolment.and_then(|e| e.undelivered(moved.record.order.id))
+                {
+                    settled.transition.write(Enrolment::key_of(participant), cbor::encode(&void));
+                }
                 if let Some(moved) = settled.moved.as_ref().filter(|_| coin) {
                     assert!(bank_outcome(&mut settled.transition, moved, facts, LANE, m.now, m.entropy));
                 }
