@@ -11,6 +11,7 @@ use florin_merchant::command::{self, Command as GateRequest};
 use florin_merchant::facilitator;
 use florin_merchant::gather::PayoutFrom;
 use florin_merchant::program::{self, CONFIG_FILE, GateConfig, GateError, Place, listen_of};
+use florin_merchant::settle::Settle;
 use florin_parties::parse_network_id;
 use florin_shell::config;
 use florin_shell::exit::ExitCode;
@@ -125,6 +126,14 @@ pub struct AcceptsArgs {
     /// What people read.
     #[arg(long)]
     description: Option<String>,
+    /// What becomes of the coins: refresh, redeem or aggregate [default: the gate's setting].
+    #[arg(long, value_name = "WAY", value_parser = settle_of)]
+    settle: Option<Settle>,
+}
+
+fn settle_of(word: &str) -> Result<Settle, &'static str> {
+    let all = [Settle::Refresh, Settle::Redeem, Settle::Aggregate];
+    all.into_iter().find(|settle| settle.word() == word).ok_or("refresh, redeem or aggregate")
 }
 
 /// Arguments of `enrol`.
@@ -171,6 +180,7 @@ pub async fn run(gate: GateCommand, output: Output) -> Result<ExitCode, Failure>
                 price: args.price,
                 description: args.description,
                 max_timeout_s: config.max_timeout_s,
+                settle: args.settle,
             };
             // A shop's settings are JSON, whoever reads the answer.
             ask(&args.state, &request, Output { json: true }).await

@@ -19,6 +19,7 @@ use crate::desk::{Desk, DeskError, Redeemer};
 use crate::gather::PayoutFrom;
 use crate::offer::shop_entry;
 use crate::program::{GateConfig, GateError, Place, open, payable_of};
+use crate::settle::Settle;
 
 /// The socket file in the gate's folder.
 pub const SOCKET_FILE: &str = "gate.sock";
@@ -56,6 +57,9 @@ pub enum Command {
         description: Option<String>,
         /// How long a payment may take.
         max_timeout_s: u64,
+        /// What becomes of its coins; the setting without it.
+        #[serde(default)]
+        settle: Option<Settle>,
     },
     /// Confirm the enrolment.
     Confirm {
@@ -175,11 +179,16 @@ pub async fn carry_out(desk: &Desk, command: &Command, patience: Duration) -> Re
             Ok(json!({ "paid_out": paid.total()?.to_string(), "coins": coins, "gathered": gathered }))
         }
         Command::Enrol { account } => Ok(enrolment(&desk.enrol(account, patience).await?)),
-        Command::Accepts { price, description, max_timeout_s } => {
+        Command::Accepts { price, description, max_timeout_s, settle } => {
+            if settle.is_some_and(|settle| settle != Settle::Refresh)
+                && !desk.redeemer()?.is_some_and(|redeemer| redeemer.enrolled)
+            {
+                return Err(DeskError::NotEnrolled);
+            }
             let payable = payable_of(&desk.party.list);
             let amount = payable.price(price).map_err(|why| DeskError::Price(price.clone(), why))?;
             let member = desk.member()?.ok_or(DeskError::Answer)?;
-            let entry = shop_entry(&member, amount, *max_timeout_s).ok_or(DeskError::Answer)?;
+            let entry = shop_entry(&member, amount, *max_timeout_s, *settle).ok_or(DeskError::Answer)?;
             let mut accepts = json!({ "accepts": [entry] });
             if let (Some(text), Some(members)) = (description, accepts.as_object_mut()) {
                 members.insert("description".to_owned(), text.as_str().into());

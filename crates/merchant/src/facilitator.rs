@@ -30,11 +30,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::claim::{Bought, Claim, Would};
-use crate::offer::{FACILITATOR, signed_part};
+use crate::offer::{for_facilitator, signed_part};
 use crate::order::OrderState;
 use crate::problem::{answer, answer_as};
 use crate::program::GateConfig;
-use crate::settle::Settlement;
+use crate::settle::{Settle, Settlement};
 use crate::till::CoinTill;
 use crate::x402::{PAYLOAD_BYTES_MAX, PaymentPayload, PaymentRequirements, SettleResponse, X402_VERSION};
 
@@ -163,7 +163,7 @@ impl Facilitator {
         if payment.x402_version != X402_VERSION {
             return Err("invalid_x402_version");
         }
-        let (amount, max_timeout_s) = self.priced(requirements)?;
+        let (amount, max_timeout_s, settle) = self.priced(requirements)?;
         if payment.accepted != *requirements {
             return Err("invalid_payment_requirements");
         }
@@ -173,12 +173,13 @@ impl Facilitator {
             None => "GET",
             Some(method) => method.as_str().ok_or("invalid_payload")?,
         };
-        let bought = Bought { amount, method, resource, max_timeout_s, settle: self.till.settle_default() };
+        let settle = settle.unwrap_or(self.till.settle_default());
+        let bought = Bought { amount, method, resource, max_timeout_s, settle };
         Claim::of(self.till.member(), requirements, &payment.payload, &bought)
     }
 
     /// The price of an entry, if this merchant has signed it for its facilitator.
-    fn priced(&self, requirements: &Value) -> Result<(Amount, u64), &'static str> {
+    fn priced(&self, requirements: &Value) -> Result<(Amount, u64, Option<Settle>), &'static str> {
         let member = self.till.member();
         let party = &member.party;
         let read = PaymentRequirements::read(requirements).ok_or("invalid_payment_requirements")?;
@@ -192,13 +193,14 @@ impl Facilitator {
             return Err("invalid_florin_recipient_mismatch");
         }
         let (unsigned, signature) = signed_part(requirements).ok_or("invalid_florin_signature")?;
+        let (label, settle) = for_facilitator(requirements).ok_or("invalid_florin_signature")?;
         let (certificate, list) = (&member.certificate, &party.list);
-        web::check_offer(&signature, certificate, party.id(), &unsigned, FACILITATOR, list)
+        web::check_offer(&signature, certificate, party.id(), &unsigned, &label, list)
             .map_err(|_| "invalid_florin_signature")?;
         let currencies = party.list.currencies.iter().map(|terms| terms.currency);
         let currency = currencies.into_iter().find(|c| c.code().as_str() == read.asset);
         let amount = currency.zip(read.amount.parse().ok()).map(|(c, minor)| Amount::new(minor, c));
-        Ok((amount.ok_or("invalid_payment_requirements")?, read.max_timeout_seconds))
+        Ok((amount.ok_or("invalid_payment_requirements")?, read.max_timeout_seconds, settle))
     }
 
     /// Whether a payment would be settled now: an x402 code if not. Nothing is recorded.

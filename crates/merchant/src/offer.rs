@@ -11,14 +11,29 @@ use serde_json::{Value, json};
 
 use crate::desk::Member;
 use crate::rules::{Flow, Rule};
+use crate::settle::Settle;
 use florin_shell::jcs::jcs;
 
 /// The longest ciphertext of EncC1: 32 coins, padded (G9), and the tag.
 pub const ENC_C1_BYTES_MAX: usize = 4096 + 16;
 
-/// The rule in an entry that is sold through the facilitator. No rule of a gate is called so: the label of one has a space
-/// in it. So no payment that is for the one can be presented to the other.
-pub const FACILITATOR: &str = "facilitator";
+/// The rule in an entry that is sold through the facilitator; where the entry says what becomes of its coins, the word for that
+/// follows, as in `facilitator/redeem`. No rule of a gate is called so: the label of one has a space in it. So no payment that
+/// is for the one can be presented to the other.
+const FACILITATOR: &str = "facilitator";
+
+fn facilitator_label(settle: Option<Settle>) -> String {
+    settle.map_or_else(|| FACILITATOR.to_owned(), |settle| format!("{FACILITATOR}/{}", settle.word()))
+}
+
+/// The label of an entry for a facilitator, as it was signed, and what becomes of the coins if the entry says so.
+#[must_use]
+pub fn for_facilitator(entry: &Value) -> Option<(String, Option<Settle>)> {
+    let said = entry.pointer("/extra/rule")?.as_str()?;
+    let choices = [None, Some(Settle::Refresh), Some(Settle::Redeem), Some(Settle::Aggregate)];
+    let settle = choices.into_iter().find(|settle| facilitator_label(*settle) == said)?;
+    Some((said.to_owned(), settle))
+}
 
 /// The coin scheme's own object in a payload. A payload for a facilitator may also say `method`, which is `GET` where it
 /// does not: the facilitator does not see the request.
@@ -88,8 +103,14 @@ pub fn entry(member: &Member, rule: &Rule, max_timeout_s: u64) -> Option<Value> 
 
 /// The entry that a shop of any make puts into its own settings; its payments come to the facilitator.
 #[must_use]
-pub fn shop_entry(member: &Member, price: Amount, max_timeout_s: u64) -> Option<Value> {
-    Terms { price, label: FACILITATOR, flow: Flow::Authorization, max_timeout_s }.entry(member)
+pub fn shop_entry(
+    member: &Member,
+    price: Amount,
+    max_timeout_s: u64,
+    settle: Option<Settle>,
+) -> Option<Value> {
+    let label = facilitator_label(settle);
+    Terms { price, label: &label, flow: Flow::Authorization, max_timeout_s }.entry(member)
 }
 
 /// What an entry says, besides who is paid.

@@ -13,6 +13,7 @@ mod world;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
@@ -22,11 +23,12 @@ use florin_coin::{payer, web};
 use florin_http::Stop;
 use florin_merchant::facilitator::{Facilitator, PATH, SETTLE_WINDOW_MS, TOKEN_FILE, token};
 use florin_merchant::offer::shop_entry;
+use florin_merchant::settle::Settle;
 use florin_merchant::x402::PaymentPayload;
 use florin_merchant::{Gate, HoldSettings, Outside, Proxy, Shop, router};
 use florin_money::{Amount, Currency};
 use serde_json::{Value, json};
-use world::{Line, World};
+use world::{IBAN, Line, World};
 
 const URL: &str = "http://articles.test/one";
 
@@ -72,7 +74,7 @@ impl Market {
     }
 
     fn entry(&self) -> Value {
-        shop_entry(&self.world.member, price(), 60).unwrap()
+        shop_entry(&self.world.member, price(), 60, None).unwrap()
     }
 
     async fn payment(&self, r: u8) -> (PaymentPayload, Vec<u8>) {
@@ -424,4 +426,38 @@ async fn a_shop_in_the_manner_of_x402_sells_once() {
     );
     assert_eq!(market.world.purse(), 5);
     market.world.finish().await;
+}
+
+/// Refresh, redeem and aggregate, chosen for each offer and mixed: what was signed is what becomes of the coins.
+#[tokio::test]
+async fn each_offer_settles_as_it_says() {
+    let market = Market::new().await;
+    let world = &market.world;
+    world.desk.enrol(IBAN, Duration::ZERO).await.unwrap();
+    world.desk.confirm(&world.operator.last_code(), Duration::ZERO).await.unwrap();
+    let ways = [None, Some(Settle::Redeem), Some(Settle::Aggregate), Some(Settle::Refresh)];
+    for (settle, r) in ways.into_iter().zip(1u8..) {
+        let entry = shop_entry(&world.member, price(), 60, settle).unwrap();
+        let coins = world.operator.coins(&[5]).await;
+        let (mut payment, _) = world.payment_of(entry.clone(), price(), ("GET", URL), coins, r);
+        payment.resource = Some(json!({"url": URL}));
+        let mut body = json!({"x402Version": 2, "paymentPayload": payment, "paymentRequirements": entry});
+        let mut other = body.clone();
+        for at in ["/paymentPayload/accepted/extra/rule", "/paymentRequirements/extra/rule"] {
+            *other.pointer_mut(at).unwrap() = json!("facilitator/aggregate");
+        }
+        if settle != Some(Settle::Aggregate) {
+            let said = market.said_of("settle", &other).await;
+            assert_eq!(said["errorReason"], "invalid_florin_signature", "the offer's own choice is signed");
+        }
+        assert_eq!(market.said_of("settle", &body).await["success"], true, "{settle:?}");
+        *body.pointer_mut("/paymentRequirements/extra/rule").unwrap() = json!("facilitator/other");
+        assert_eq!(market.said_of("verify", &body).await["isValid"], false);
+    }
+    world.finish().await;
+    assert_eq!(world.purse(), 10, "two offers refresh: the gate's setting, and the word");
+    let balance = world.desk.balance().unwrap();
+    assert_eq!(balance[0].gathered.minor(), 5);
+    let out = world.operator.books.books.view(|lane| lane.outbox().cloned().collect::<Vec<_>>()).unwrap();
+    assert_eq!(out.iter().filter(|o| o.kind == florin_coin::kinds::PAY_OUT).count(), 1, "one is redeemed");
 }
