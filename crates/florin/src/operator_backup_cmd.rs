@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Method};
 use clap::{Args, Subcommand};
 use florin_http::{Client, ClientConfig, ProblemView};
 use florin_operator::admin::AdminToken;
-use florin_operator::backup::{BackupError, BackupReport, Manifest, backup};
+use florin_operator::backup::{BackupError, BackupReport, Manifest, backup, is_free};
 use florin_operator::operator::ADDRESS_FILE;
 use florin_operator::restore::{RestoreError, check, restore};
 use florin_operator::{Operator, StandingError};
@@ -102,6 +102,7 @@ pub async fn run_backup(args: BackupArgs, output: Output) -> Result<ExitCode, Fa
         return Err(Failure::of(ExitCode::Usage, "give --to DIR, or verify DIR"));
     };
     let to = absolute(to)?;
+    is_free(&to)?;
     let report = match beside(&args.state, &to).await? {
         Some(report) => report,
         None => {

@@ -19,7 +19,7 @@ use florin_operator::admin::AdminToken;
 use florin_operator::init::{CONFIG_FILE, bank_client};
 use florin_operator::keys::is_there;
 use florin_operator::operator::ADDRESS_FILE;
-use florin_operator::{Operator, OperatorConfig, OwedReport, VaultPlaces, init_sandbox, owed};
+use florin_operator::{Operator, OperatorConfig, OwedReport, VaultPlaces, init_sandbox, owed, two_holders};
 use florin_parties::network_id;
 use florin_shell::config::{self, Loaded};
 use florin_shell::exit::ExitCode;
@@ -160,6 +160,8 @@ pub async fn run(command: OperatorCommand, output: Output) -> Result<ExitCode, F
         OperatorCommand::Config(ConfigCommand::Check(args)) => {
             let loaded = settings(&args, None, config_flags(None, None, None)?)?;
             check(&loaded.value)?;
+            two_holders(&loaded.value.key_holder).map_err(|e| Failure::of(e.exit_code(), e.to_string()))?;
+            away(&vault_places(&args)?.holders_here(), loaded.value.test)?;
             output.text("The settings can be used.");
             if output.json {
                 output.value(&serde_json::json!({"usable": true}));

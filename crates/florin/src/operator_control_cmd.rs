@@ -113,8 +113,8 @@ pub struct OrderArgs {
     /// The operator that is ordered, by its fingerprint [default: the one in the state].
     #[arg(long, value_name = "FINGERPRINT")]
     operator: Option<String>,
-    /// For how many hours the order is good.
-    #[arg(long, default_value_t = 24)]
+    /// For how many hours the order is good, at most 168.
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=168))]
     hours: u32,
     /// The file to write.
     #[arg(long, value_name = "FILE")]

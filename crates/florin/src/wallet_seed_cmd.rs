@@ -37,10 +37,11 @@ pub fn seed(state: &StateArgs, output: Output) -> Result<ExitCode, Failure> {
     let keys_dir = if needs.second_factor { keys_dir(&places)? } else { None };
     let passphrase = state.passphrase(&places.state)?;
     let text = seed_text(&OpenOptions::new(places.state, keys_dir, &passphrase))?;
-    output.text("Write this down and keep it where nobody else looks:");
     if output.json {
         output.value(&serde_json::json!({"seed": text.as_str()}));
     } else {
+        // What is kept of the output is the seed and nothing else.
+        eprintln!("Write this down and keep it where nobody else looks:");
         output.line(text.as_str());
     }
     Ok(ExitCode::Done)

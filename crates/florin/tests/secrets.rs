@@ -126,10 +126,21 @@ fn a_real_operator_does_not_serve_beside_its_key_holders_files() {
     let real = settings.replace("\ntest = true\n", "\ntest = false\n");
     assert_ne!(real, settings);
     std::fs::write(&file, real).unwrap();
-    let refused = home.fails(&["operator", "serve"], 78);
-    assert_eq!(refused["error"]["slug"], "key-holders-here", "{refused}");
+    for command in [&["operator", "serve"][..], &["operator", "config", "check"]] {
+        let refused = home.fails(command, 78);
+        assert_eq!(refused["error"]["slug"], "key-holders-here", "{refused}");
+    }
     std::fs::rename(home.path("keys/operator/holders"), home.path("carried-away")).unwrap();
+    home.ok(&["operator", "config", "check"]);
     drop(home.start(&["operator", "serve"]));
+    // One holder is none: what the check lets through, serving does too.
+    let one = std::fs::read_to_string(&file).unwrap();
+    let second = one.rfind("[[key_holder]]").unwrap();
+    std::fs::write(&file, &one[..second]).unwrap();
+    for command in [&["operator", "serve"][..], &["operator", "config", "check"]] {
+        let refused = home.fails(command, 78);
+        assert!(refused["error"]["message"].as_str().unwrap().contains("two are needed"), "{refused}");
+    }
 }
 
 #[test]

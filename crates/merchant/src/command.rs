@@ -99,6 +99,11 @@ impl CommandError {
     }
 }
 
+/// Whether a gate serves from this folder and takes commands.
+pub async fn is_serving(dir: &Path) -> bool {
+    UnixStream::connect(dir.join(SOCKET_FILE)).await.is_ok()
+}
+
 /// Does a command, in the process that has the books.
 ///
 /// # Errors

@@ -138,6 +138,17 @@ impl BackupError {
     }
 }
 
+/// A backup goes into a folder that is not there, or is empty.
+///
+/// # Errors
+/// `NotEmpty`, `Io`.
+pub fn is_free(to: &Path) -> Result<(), BackupError> {
+    if to.exists() && fs::read_dir(to).map_err(io(to))?.next().is_some() {
+        return Err(BackupError::NotEmpty(to.to_owned()));
+    }
+    Ok(())
+}
+
 /// What was backed up, or checked.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BackupReport {
@@ -219,9 +230,7 @@ fn backup_now(operator: &Operator, to: &Path) -> Result<BackupReport, BackupErro
     if to.starts_with(&operator.state) {
         return Err(BackupError::Inside(to.to_owned()));
     }
-    if to.exists() && fs::read_dir(to).map_err(io(to))?.next().is_some() {
-        return Err(BackupError::NotEmpty(to.to_owned()));
-    }
+    is_free(to)?;
     create_private(to)?;
     let mut lanes = Vec::new();
     for (house, id) in [(&operator.lanes.books, BOOKS), (&operator.lanes.identity, IDENTITY)] {

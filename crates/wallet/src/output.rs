@@ -34,6 +34,19 @@ impl Output {
         }
     }
 
+    /// Whether a page can be put there.
+    pub(crate) fn check(&self) -> Result<(), (PathBuf, io::Error)> {
+        let Self::File(path) = self else { return Ok(()) };
+        let failed = |source| (path.clone(), source);
+        if path.is_dir() {
+            return Err(failed(io::ErrorKind::IsADirectory.into()));
+        }
+        let part = self.part(path);
+        let fresh = !part.exists();
+        File::options().append(true).create(true).open(&part).map_err(failed)?;
+        if fresh { fs::remove_file(&part).map_err(failed) } else { Ok(()) }
+    }
+
     /// Where the page is gathered until it is whole; `spool` is the wallet's own place.
     fn part(&self, spool: &Path) -> PathBuf {
         match self {

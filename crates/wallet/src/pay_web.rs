@@ -85,6 +85,8 @@ impl Wallet {
         output: &mut Output,
     ) -> Result<PayReport, WalletError> {
         let asked = web_request(url, options)?;
+        // Before anything is paid: a page that cannot be put anywhere is of no use.
+        output.check().map_err(|(path, source)| WalletError::File { path, source })?;
         let progress = self.progress("asking for the page");
         let same = |target: &Target| matches!(target, Target::Page(r) if r.is_same(&asked));
         if let Some((x, payment)) = self.open_payments()?.into_iter().find(|(_, p)| same(&p.target)) {

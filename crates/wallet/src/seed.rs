@@ -88,7 +88,9 @@ impl FromStr for Seed {
         let mut plain = Zeroizing::new(String::with_capacity(128));
         let said = text.chars().filter(|c| !c.is_whitespace() && *c != '-');
         plain.extend(said.take(128).map(|c| c.to_ascii_lowercase()));
-        let rest = plain.strip_prefix(PREFIX).ok_or(SeedError::Prefix)?;
+        // Whoever has written down only the groups has written down the seed.
+        let bare = plain.len() == TEXT_CHARACTERS && !plain.starts_with(PREFIX);
+        let rest = if bare { plain.as_str() } else { plain.strip_prefix(PREFIX).ok_or(SeedError::Prefix)? };
         let mut upper = Zeroizing::new(String::with_capacity(128));
         upper.extend(rest.chars().map(|c| match c {
             '0' => 'O',
@@ -137,6 +139,8 @@ mod tests {
             text.replace(' ', ""),
             text.replace(' ', "-"),
             format!("\n{}\n", text.replace(' ', "\n")),
+            text["florinseed1".len()..].to_owned(),
+            text["florinseed1".len()..].replace(' ', ""),
             format!("florinseed1{}", text["florinseed1".len()..].replace('o', "0").replace('l', "1")),
         ] {
             assert!(typed.parse::<Seed>().unwrap().secret().ct_eq(&seed(7).secret()), "{typed}");

@@ -178,6 +178,21 @@ async fn a_paid_page_that_never_came_is_still_asked_for_and_then_ends_as_paid() 
 }
 
 #[tokio::test]
+async fn a_page_that_can_be_put_nowhere_is_not_paid_for() {
+    let world = World::new(60);
+    let wallet = world.with_coins("w", "1.00 FLO", &BuyOptions::default()).await;
+    let there = world.dir.path().to_owned();
+    for path in [there.clone(), there.join("nowhere/page.html")] {
+        let error = pay(&wallet, "/7", &mut Output::File(path)).await.unwrap_err();
+        assert_eq!(error.slug(), "file-not-usable", "{error}");
+    }
+    assert_eq!((holds(&wallet), reserved(&wallet)), (100, 0));
+    let good = there.join("page.html");
+    assert_eq!(pay(&wallet, "/7", &mut Output::File(good.clone())).await.unwrap().outcome, PayOutcome::Paid);
+    assert!(good.exists() && !there.join("page.html.part").exists());
+}
+
+#[tokio::test]
 async fn a_server_that_refuses_by_itself_gets_nothing() {
     let world = World::new(7);
     let wallet = world.with_coins("w", "1.00 FLO", &BuyOptions::default()).await;
