@@ -8,7 +8,7 @@ use florin_store::StoreError;
 pub enum ExitCode {
     /// What was asked for has happened.
     Done = 0,
-    /// A definite no: nothing has changed.
+    /// A definite no, to all of it or to a part.
     Refused = 1,
     /// The command line is wrong.
     Usage = 2,
@@ -79,7 +79,7 @@ impl ExitCode {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Done => "what was asked for has happened",
-            Self::Refused => "a definite no: nothing has changed",
+            Self::Refused => "a definite no, to all of it or to a part",
             Self::Usage => "the command line is wrong",
             Self::NotKnownYet => "not known yet whether it happened: run the same command again",
             Self::NotEnough => "not enough coins, or above a limit of the wallet",
