@@ -215,6 +215,11 @@ impl Timestamp {
 pub trait Clock: Send + Sync {
     /// The time now.
     fn now(&self) -> Timestamp;
+
+    /// How far the machine's clock has stepped away from this one, where this one does not follow it.
+    fn off_by_ms(&self) -> Option<i64> {
+        None
+    }
 }
 
 #[cfg(test)]

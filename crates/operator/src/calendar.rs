@@ -71,6 +71,7 @@ impl Operator {
     /// Looks after the epochs until stopped.
     pub async fn keep_epochs(&self, stop: &Stop) {
         while !stop.is_triggered() && !self.lanes.books.books.is_failed() {
+            self.watch_clock();
             if let Err(error) = self.rotate_if_asked().await {
                 tracing::warn!(%error, "a new epoch waits");
             }
@@ -81,6 +82,18 @@ impl Operator {
                 () = stop.stopped() => return,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
+        }
+    }
+
+    /// A clock that was set is a matter for a person: which of the two times is right, no program knows.
+    fn watch_clock(&self) {
+        let off = self.clock.off_by_ms();
+        self.clock_off.set(off.unwrap_or(0).div_euclid(1000));
+        if let Some(ms) = off {
+            tracing::error!(
+                seconds = ms.div_euclid(1000),
+                "the machine's clock has stepped; time goes on here as before: put the clock right, or restart to take its time"
+            );
         }
     }
 

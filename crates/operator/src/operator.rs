@@ -11,10 +11,10 @@ use florin_coin::issuer::{CoinModule, Issuer};
 use florin_coin::{Calendar, Epochs};
 use florin_crypto::{MacKey, Secret, cbor, digest};
 use florin_http::limits::RateLimit;
-use florin_http::{Limits, Registry, ServeCounters, Stop};
+use florin_http::{Gauge, Limits, Registry, ServeCounters, Stop};
 use florin_money::{Amount, Currency, CurrencyError};
 use florin_parties::{KeyList, OperatorKeys};
-use florin_shell::clock::SystemClock;
+use florin_shell::clock::{SteadyClock, SystemClock};
 use florin_shell::exit::ExitCode;
 use florin_shell::outbox;
 use florin_shell::passphrase::Passphrase;
@@ -123,6 +123,8 @@ pub struct Operator {
     pub reconciler: Arc<Reconciler>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// By how much the machine's clock has stepped away from it, in seconds.
+    pub(crate) clock_off: Arc<Gauge>,
     /// What it measures.
     pub registry: Arc<Registry>,
     /// What opens its admin pages.
@@ -175,7 +177,7 @@ impl Operator {
         passphrase: &Passphrase,
         rail: Arc<dyn BankRail>,
     ) -> Result<Arc<Self>, OperatorError> {
-        Self::open_with_clock(config, places, passphrase, rail, Arc::new(SystemClock))
+        Self::open_with_clock(config, places, passphrase, rail, Arc::new(SteadyClock::default()))
     }
 
     /// The same with a clock of one's own.
@@ -214,6 +216,10 @@ impl Operator {
         let (list, signed) = vaults.publish(&config, currency, since, epochs.published(), now)?;
         issuer.set_epochs(Arc::new(epochs));
         let registry = Registry::new();
+        let clock_off = registry.gauge(
+            "florin_clock_step_seconds",
+            "How far the machine's clock has stepped away from the time that the books go by, else 0.",
+        );
         let desk = BankDesk::new(lanes.identity.clone(), Arc::clone(&rail), &config.bank.capital_reference);
         let bank = Arc::new(desk);
         let reconciler = Reconciler::new(lanes.identity.clone(), rail, &config.iban(), currency, &registry);
@@ -237,6 +243,7 @@ impl Operator {
             bank,
             reconciler: Arc::new(reconciler),
             clock,
+            clock_off,
             registry,
             admin,
             places: places.clone(),

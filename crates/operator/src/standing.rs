@@ -11,6 +11,7 @@ use florin_books::{
 };
 use florin_crypto::{cbor, digest};
 use florin_parties::network_id;
+use florin_shell::clock::STEP_MAX_MS;
 use florin_shell::exit::ExitCode;
 use florin_shell::house::ActError;
 use florin_store::{CommitError, StoreError};
@@ -94,6 +95,18 @@ pub enum StandingError {
         /// How many.
         orders: usize,
     },
+    /// This machine's clock has been set back, or the books have followed one that was wrong.
+    #[error(
+        "the {lane} lane has come to {lane_time}, and this machine's clock says {clock}: every request would be too late; put the clock right and start again"
+    )]
+    Ahead {
+        /// Which lane.
+        lane: &'static str,
+        /// The time of its last record.
+        lane_time: String,
+        /// The time now.
+        clock: String,
+    },
     /// There is nothing to accept.
     #[error("these books are the latest that are known of: there is nothing to accept")]
     Current,
@@ -136,6 +149,7 @@ impl StandingError {
             Self::Behind { .. } | Self::BankKnows { .. } => "books-behind",
             Self::Other { .. } => "books-other-history",
             Self::Apart { .. } => "lanes-apart",
+            Self::Ahead { .. } => "clock-behind-books",
             Self::Current => "nothing-to-accept",
             Self::Mark(_) => "mark-not-usable",
             Self::Store(_) | Self::Commit(_) => "io",
@@ -147,6 +161,7 @@ impl StandingError {
     pub const fn exit_code(&self) -> ExitCode {
         match self {
             Self::Current => ExitCode::Refused,
+            Self::Ahead { .. } => ExitCode::Configuration,
             Self::Store(e) => ExitCode::of_store(e),
             Self::Commit(_) | Self::Mark(MarkError::Io(..) | MarkError::Home(_) | MarkError::Commit(_)) => {
                 ExitCode::Io
@@ -210,7 +225,8 @@ impl Operator {
             return Err(StandingError::Restored { made });
         }
         self.compare()?;
-        self.together()
+        self.together()?;
+        self.in_time()
     }
 
     /// The same, and what the bank says, as far as it answers.
@@ -236,6 +252,19 @@ impl Operator {
             }
             if seq > Seq(0) && house.books.chain_at(seq)? != Some(chain) {
                 return Err(StandingError::Other { lane: title(id), mark: seq.0 });
+            }
+        }
+        Ok(())
+    }
+
+    /// Lane time never goes back, and nothing happens after its deadline by lane time.
+    fn in_time(&self) -> Result<(), StandingError> {
+        let now = self.clock.now();
+        for (house, id) in [(&self.lanes.identity, IDENTITY), (&self.lanes.books, BOOKS)] {
+            let lane_time = house.books.view(florin_books::Lane::time).map_err(|_| StoreError::Unknown)?;
+            if lane_time > now.plus_ms(STEP_MAX_MS) {
+                let (lane_time, clock) = (date(lane_time), date(now));
+                return Err(StandingError::Ahead { lane: title(id), lane_time, clock });
             }
         }
         Ok(())

@@ -32,6 +32,7 @@ use florin_parties::asker::{prepare_register, read_register};
 use florin_parties::bank::{BankEvent, Order};
 use florin_parties::{IdentityKeys, RegisterStep};
 use florin_shell::Passphrase;
+use florin_shell::clock::SteadyClock;
 use florin_shell::entropy::OsEntropy;
 
 pub const DAY: u64 = 24 * 60 * 60 * 1000;
@@ -136,6 +137,15 @@ impl World {
         drop(operator);
         change(dir.path());
         let operator = open(&dir, &config, &clock);
+        Self { dir, config, clock, operator, holders }
+    }
+
+    /// Opened again with the clock of a real operator, on a machine whose clock the test sets.
+    pub fn reopen_steady(self) -> Self {
+        let Self { dir, config, clock, operator, holders } = self;
+        drop(operator);
+        let steady = SteadyClock::new(Box::new(Wall(clock.clone())), Box::new(|| 0), Box::new(|| 0));
+        let operator = open_with(&dir, &config, Arc::new(steady));
         Self { dir, config, clock, operator, holders }
     }
 
@@ -304,8 +314,20 @@ impl Working {
 }
 
 fn open(dir: &tempfile::TempDir, config: &OperatorConfig, clock: &Arc<TestClock>) -> Arc<Operator> {
+    open_with(dir, config, clock.clone())
+}
+
+fn open_with(dir: &tempfile::TempDir, config: &OperatorConfig, clock: Arc<dyn Clock>) -> Arc<Operator> {
     let rail = Arc::new(QuietBank);
-    Operator::open_with_clock(config.clone(), &places(dir), &Passphrase::none(), rail, clock.clone()).unwrap()
+    Operator::open_with_clock(config.clone(), &places(dir), &Passphrase::none(), rail, clock).unwrap()
+}
+
+struct Wall(Arc<TestClock>);
+
+impl Clock for Wall {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
 }
 
 /// The slug of a refusal.
