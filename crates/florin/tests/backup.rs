@@ -368,6 +368,12 @@ async fn a_backup_that_was_touched_is_not_restored() {
     let backup = top.join("backup");
     let inside = run(&["backup", "--to", town.state.join("b").to_str().unwrap()], &town.state);
     assert_eq!(code(&inside), 73, "{}", said(&inside));
+    // By another name, too.
+    let link = top.join("link");
+    std::os::unix::fs::symlink(&town.state, &link).unwrap();
+    let inside = run(&["backup", "--to", link.join("b/c").to_str().unwrap()], &town.state);
+    assert_eq!(code(&inside), 73, "{}", said(&inside));
+    assert!(!town.state.join("b").exists());
     let made = run(&["backup", "--to", backup.to_str().unwrap()], &town.state);
     assert_eq!(code(&made), 0, "of an operator that is stopped: {}", said(&made));
     type Change = Box<dyn Fn(&Path)>;

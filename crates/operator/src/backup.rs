@@ -85,8 +85,8 @@ pub enum BackupError {
     /// It would be mixed with something else.
     #[error("{0} is not empty")]
     NotEmpty(PathBuf),
-    /// It would be gone together with what it is a copy of.
-    #[error("{0} lies within the state that is backed up")]
+    /// It would be gone together with what it is a copy of, or lie together with the keys that open it.
+    #[error("{0} lies within the state that is backed up, or within its keys")]
     Inside(PathBuf),
     /// A path that means something else to the operator.
     #[error("{0} is not an absolute path")]
@@ -134,6 +134,20 @@ impl BackupError {
             Self::Io(_, e) => ExitCode::of_io(e),
             Self::Home(e) => e.exit_code(),
             Self::Interrupted => ExitCode::Io,
+        }
+    }
+}
+
+/// Where a path leads to, as far as it is there.
+fn real(path: &Path) -> Result<PathBuf, BackupError> {
+    let mut there = path;
+    loop {
+        match fs::canonicalize(there) {
+            Ok(real) => return Ok(real.join(path.strip_prefix(there).unwrap_or(Path::new("")))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                there = there.parent().ok_or_else(|| BackupError::Relative(path.to_owned()))?;
+            }
+            Err(error) => return Err(io(there)(error)),
         }
     }
 }
@@ -227,7 +241,11 @@ fn backup_now(operator: &Operator, to: &Path) -> Result<BackupReport, BackupErro
     if !to.is_absolute() {
         return Err(BackupError::Relative(to.to_owned()));
     }
-    if to.starts_with(&operator.state) {
+    let real = real(to)?;
+    let keys = operator.places.second.as_deref().and_then(Path::parent);
+    // A folder of keys that was carried away holds nothing to lie beside.
+    let folders = [Some(operator.state.as_path()), keys].into_iter().flatten();
+    if folders.filter_map(|folder| fs::canonicalize(folder).ok()).any(|folder| real.starts_with(folder)) {
         return Err(BackupError::Inside(to.to_owned()));
     }
     is_free(to)?;

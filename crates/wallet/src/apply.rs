@@ -143,6 +143,7 @@ impl Applier for Apply<'_> {
         match Note::of(x) {
             Some(Note::WRequest3(purchase)) => {
                 t.remove(purchase.key());
+                self.give_back_key(&purchase.holder, t);
                 self.note(t, &self.bought(&purchase, End::Refused, reason, None));
             }
             Some(Note::OpenBox(invoice)) => t.remove(invoice.key()),
@@ -199,6 +200,7 @@ impl Apply<'_> {
                 self.note(t, &self.bought(purchase, End::Done, None, None));
             }
             Collected::Refused { reason, signed } => {
+                self.give_back_key(&purchase.holder, t);
                 self.note(t, &self.bought(purchase, End::Refused, Some(reason), Some(signed)));
             }
         }

@@ -136,7 +136,13 @@ impl fmt::Display for BuyReport {
             }
             (_, Some(choice)) => writeln!(f, "{choice}: if the wallet is lost, its seed brings them back")?,
         }
-        if self.resumed {
+        if self.resumed && self.state == BuyState::Bought {
+            writeln!(
+                f,
+                "this ended the purchase of {}; nothing new was ordered (--new begins another one)",
+                self.since
+            )?;
+        } else if self.resumed {
             writeln!(f, "this continued the purchase of {}; --new begins another one", self.since)?;
         }
         writeln!(f, "{}", self.id)

@@ -7,7 +7,7 @@ use std::fmt;
 use florin_books::{Transition, TxId};
 use florin_coin::HolderChoice;
 use florin_coin::refund::{self, Holder, read_refund};
-use florin_crypto::{ByteArray, Bytes, SigningKey};
+use florin_crypto::{ByteArray, Bytes, SigningKey, cbor};
 use florin_money::Amount;
 use florin_shell::ExitCode;
 use florin_shell::exchange::{Exchange, NotAuthentic};
@@ -248,6 +248,16 @@ impl Wallet {
 }
 
 impl Apply<'_> {
+    /// Nothing was bought, so the operator never hears of the last key: it is for the next purchase. Otherwise many
+    /// refused purchases in a row would hide what is bought after them from who looks for it by the seed.
+    pub(crate) fn give_back_key(&self, choice: &HolderChoice, t: &mut Transition) {
+        let last = self.wallet.refund_keys_used().ok().and_then(|used| used.checked_sub(1));
+        let Some(last) = last else { return };
+        if *choice == HolderChoice::Key(self.wallet.refund_keys.key(last).verify_key()) {
+            t.write(single(REFUND_KEYS), cbor::encode(&last));
+        }
+    }
+
     /// The new coins take the place of those that were set aside: the operator takes no old one any more.
     pub(crate) fn refunded(
         &self,

@@ -22,8 +22,7 @@ use florin_coin::kinds::HOLDER;
 use florin_crypto::{cbor, digest};
 use florin_money::{Amount, Currency};
 use florin_wallet::{
-    BuyOptions, BuyState, CoinMix, InvoiceState, PayInvoiceOptions, RefundChoice, RequestOptions, Seed,
-    Wallet,
+    BuyOptions, BuyState, CoinMix, InvoiceState, PayInvoiceOptions, RefundChoice, RequestOptions, Wallet,
 };
 use support::{Weather, When, World, holds, reserved};
 
@@ -134,6 +133,27 @@ async fn refund_by_one_time_keys_finds_every_purchase_and_only_what_asked_for_it
     assert_eq!(carol.register(Some("carol")).await.unwrap().name, "carol");
 }
 
+/// Many purchases that the bank refuses, as of a program that tries again, hide nothing that is bought afterwards.
+#[tokio::test]
+async fn refund_finds_what_was_bought_after_many_refused_purchases() {
+    let world = World::new(66);
+    let alice = world.enrolled("alice").await;
+    *world.bank.lock().unwrap() = Some("AM04");
+    for _ in 0..30 {
+        let refused = alice.buy(flo(100), &buying(RefundChoice::ByKey, CoinMix::Few)).await.unwrap();
+        assert_eq!(refused.state, BuyState::Refused);
+    }
+    *world.bank.lock().unwrap() = None;
+    for minor in [900, 70] {
+        buy(&alice, minor, RefundChoice::ByKey, CoinMix::Few).await;
+    }
+    let seed = world.seed("alice");
+    drop(alice);
+    let alice = world.crash_and_restore("alice", &seed).await;
+    let report = alice.restore().await.unwrap();
+    assert_eq!((holds(&alice), report.keys), (970, 2), "each purchase had a key of its own");
+}
+
 #[tokio::test]
 async fn refund_of_one_wallet_takes_nothing_of_anothers() {
     let world = World::new(62);
@@ -155,7 +175,6 @@ async fn refund_of_one_wallet_takes_nothing_of_anothers() {
         world.init_with("alice", Some(text.parse().unwrap())).await.unwrap_err().slug(),
         "wallet-already-there"
     );
-    assert!(text.replacen("florinseed1", "", 1).parse::<Seed>().is_err());
 }
 
 /// Coins of several purchases in one change get one one-time key, and no name.
