@@ -128,7 +128,7 @@ impl From<ActError> for StandingError {
 }
 
 impl StandingError {
-    /// A stable name.
+    /// A stable name: docs/problems.md, "Standing".
     #[must_use]
     pub const fn slug(&self) -> &'static str {
         match self {
@@ -138,7 +138,7 @@ impl StandingError {
             Self::Apart { .. } => "lanes-apart",
             Self::Current => "nothing-to-accept",
             Self::Mark(_) => "mark-not-usable",
-            Self::Store(_) | Self::Commit(_) => "io",
+            Self::Store(_) | Self::Commit(_) => self.exit_code().name(),
         }
     }
 
