@@ -16,7 +16,7 @@ use crate::epochs::EpochsError;
 use crate::operator::Operator;
 use crate::standing::ROTATE_AT_START;
 
-/// How often the calendar is looked at.
+/// How often the calendar is looked at: more than once a minute, as the key module wishes.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// An epoch, or a key, is ended when it was due at every look for so long, by a clock that nobody sets: one that jumps ahead
 /// and is put right within a day ends nothing. A restart begins anew.
@@ -71,6 +71,7 @@ impl Operator {
     /// Looks after the epochs until stopped.
     pub async fn keep_epochs(&self, stop: &Stop) {
         while !stop.is_triggered() && !self.lanes.books.books.is_failed() {
+            self.issuer.module().let_go();
             if let Err(error) = self.rotate_if_asked().await {
                 tracing::warn!(%error, "a new epoch waits");
             }
