@@ -117,7 +117,7 @@ impl Operator {
         self.take_up()?;
         let due = looks.due(&self.issuer.epochs(), self.clock.now());
         let ripe = looks.ripe(due, patience);
-        if self.issuer.epochs().schedule(self.clock.now())?.is_some() {
+        if !self.config.wind_down && self.issuer.epochs().schedule(self.clock.now())?.is_some() {
             self.change_epochs(None, |epochs, now| {
                 let next = epochs.schedule(now)?;
                 Ok(next.unwrap_or_else(|| epochs.clone()))

@@ -213,6 +213,51 @@ async fn a_coin_is_revoked_then_ended_and_gone_with_its_records() {
     world.is_clean().await;
 }
 
+/// docs/operator.md, "Winding down", by the calendar alone.
+#[tokio::test]
+async fn winding_down_comes_to_an_end_and_redemption_is_open_until_then() {
+    let world = World::new(|c| c.wind_down = true);
+    let working = world.works();
+    let person = world.person().await;
+    let coins = world.supply(&[100, 50, 20]).await.coins;
+    working.ends().await;
+    assert_eq!((world.config.purchase_max(), world.operator.config.purchase_max_minor), (0, 1_000_000));
+    let last = world.current();
+    let entry = world.operator.issuer.epochs().entry(last).unwrap();
+    // Beyond its own time the last epoch goes on, and gives no coin that lives longer than itself.
+    let mut held = coins;
+    while world.clock.now().plus_ms(5 * DAY) <= entry.expires {
+        world.clock.later(5 * DAY);
+        world.operator.advance_epochs(Duration::ZERO).await.unwrap();
+        assert_eq!(world.current(), last, "no new epoch");
+        held = world.try_refresh(&held).await.unwrap().coins;
+        assert!(held.iter().all(|coin| coin.epoch == last && coin.expires == entry.expires));
+    }
+    assert_eq!(world.pay(&person, &held[2..]).await.0.verdict.outcome, Outcome::Paid);
+    // Nothing pays any more: Refresh says so, and takes nothing. What is in circulation can still be redeemed.
+    world.clock.set(entry.expires.plus_ms(1));
+    world.operator.advance_epochs(Duration::ZERO).await.unwrap();
+    assert_eq!(world.try_refresh(&held[..1]).await.err().unwrap().slug, "issuing-ended");
+    let redeem = florin_coin::Purpose::Redeem;
+    assert_eq!(world.operator.issuer.epochs().admits(last, redeem, world.clock.now()), Ok(()));
+    assert_eq!(coin(&world, &held[0]).state, "live");
+    assert_eq!(world.in_circulation(), 170);
+    // The end of grace comes, and nothing is left.
+    world.clock.set(entry.grace_end.unwrap().plus_ms(1));
+    world.operator.advance_epochs(Duration::ZERO).await.unwrap();
+    let epochs = world.operator.epochs().unwrap().epochs;
+    assert!(epochs.iter().all(|e| e.state == "dropped" && e.coins == 0), "{epochs:?}");
+    assert_eq!((world.in_circulation(), world.books(Account::Suspense)), (0, -170));
+    world.is_clean().await;
+    // It can be taken back: the calendar goes on with the next number.
+    let mut world = world;
+    world.config.wind_down = false;
+    let world = world.reopen();
+    world.operator.advance_epochs(Duration::ZERO).await.unwrap();
+    assert_eq!(world.current().0, last.0 + 1);
+    world.is_clean().await;
+}
+
 fn refusal(done: Result<florin_operator::honour::HonourReport, HonourError>) -> &'static str {
     match done {
         Ok(_) => "done",
