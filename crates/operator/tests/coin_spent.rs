@@ -11,7 +11,6 @@
 
 mod town;
 
-use florin_books::Clock;
 use florin_coin::payee;
 use florin_money::CoinList;
 use florin_operator::coin_state::{CoinReport, PendingReport, coin_state, parse_coin, pending};

@@ -20,7 +20,9 @@ use florin_crypto::{KemSecretKey, SeededEntropy, SigningKey};
 use florin_money::{Amount, Currency};
 use florin_parties::{SignedKeyList, Terms};
 use florin_shell::utc::utc;
-use florin_wallet::{BuyOptions, BuyState, CoinMix, Output, PayOptions, PayOutcome, PayReport, Wallet};
+use florin_wallet::{
+    BuyOptions, BuyState, CoinMix, Output, PayOptions, PayOutcome, PayReport, RedeemAmount, Wallet,
+};
 use support::{SHOP, World, holds, reserved, signed_list};
 
 const DAY: u64 = 24 * 60 * 60 * 1000;
@@ -143,4 +145,23 @@ async fn coins_that_nobody_exchanges_any_more_stay_and_are_handed_over_as_text()
     assert_eq!((read.total, late[0].worth.minor()), (late[0].worth, 1000));
     assert!(world.issuer.examine(&read).is_ok());
     assert!(end.0 > 200 * DAY);
+}
+
+/// An operator that winds down: the wallet refreshes nothing by itself, says why by hand, keeps its coins, and redeems them.
+#[tokio::test]
+async fn when_no_epoch_follows_the_wallet_says_so_keeps_its_coins_and_redeems_them() {
+    let world = World::new(77);
+    let last = begun(&world);
+    publish(&world, 77, &last);
+    let wallet = world.with_coins("w", "10.00 FLO", &mix(CoinMix::Mixed)).await;
+    let entry = last.entries()[0];
+    world.later(entry.expires.since(world.clock.now()) + 1);
+    publish(&world, 77, &last);
+    wallet.status().await.unwrap();
+    assert_eq!(wallet.refresh(false).await.err().unwrap().slug(), "issuing-ended");
+    let row = wallet.balance().unwrap().balances[0].clone();
+    assert_eq!((row.free, row.expired, row.lapsed, reserved(&wallet)), (flo(0), flo(1000), flo(0), 0));
+    let redeemed = wallet.redeem(RedeemAmount::All(Currency::FLO)).await.unwrap();
+    assert_eq!((redeemed.amount, holds(&wallet), world.in_circulation()), (flo(1000), 0, 0));
+    assert_eq!(wallet.status().await.unwrap().open, []);
 }
