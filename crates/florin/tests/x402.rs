@@ -12,8 +12,8 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -157,6 +157,57 @@ fn a_client_and_a_shop_of_another_make_trade_through_wallet_and_facilitator() {
     assert_eq!(home.json(&["operator", "audit"])["findings"], json!([]));
 }
 
+/// A facilitator's address that passes calls on, and loses what it answers to `/settle`: first the whole answer, then what it
+/// says, which becomes *not known yet*. The payment has been settled all the same.
+fn forgetful(url: &str) -> String {
+    let behind = url.strip_prefix("http://").unwrap().split('/').next().unwrap().to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = url.replace(&behind, &listener.local_addr().unwrap().to_string());
+    std::thread::spawn(move || {
+        let mut settles = 0;
+        for asked in listener.incoming() {
+            let mut asked = BufReader::new(asked.unwrap());
+            let (mut head, mut length) = (String::new(), 0);
+            loop {
+                let mut line = String::new();
+                asked.read_line(&mut line).unwrap();
+                if let Some(n) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = n.trim().parse().unwrap();
+                }
+                if line.to_ascii_lowercase().starts_with("connection:") {
+                    continue;
+                }
+                if line.trim().is_empty() {
+                    break;
+                }
+                head.push_str(&line);
+            }
+            let mut body = vec![0; length];
+            asked.read_exact(&mut body).unwrap();
+            let mut to = TcpStream::connect(&behind).unwrap();
+            to.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).unwrap();
+            to.write_all(&body).unwrap();
+            let mut answer = Vec::new();
+            to.read_to_end(&mut answer).unwrap();
+            if head.starts_with("POST") && head.lines().next().unwrap().contains("/settle ") {
+                settles += 1;
+                let pending = r#"{"success":false,"errorReason":"settlement_pending","transaction":"","network":"florin:x"}"#;
+                match settles {
+                    1 => continue,
+                    2 => {
+                        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
+                        answer =
+                            format!("{head}\r\nContent-Length: {}\r\n\r\n{pending}", pending.len()).into();
+                    }
+                    _ => {}
+                }
+            }
+            let _ = asked.get_mut().write_all(&answer);
+        }
+    });
+    at
+}
+
 /// The shop without a library, as docs/merchant.md shows it.
 fn documented_shop(town: &Town, article: &Value, url: &str, token: &str) {
     if Command::new("node").arg("--version").stdout(Stdio::null()).status().is_err() {
@@ -171,13 +222,16 @@ fn documented_shop(town: &Town, article: &Value, url: &str, token: &str) {
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("shop.mjs"), script).unwrap();
     fs::write(folder.join("article.json"), article.to_string()).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-    let mut node = Command::new("node");
-    node.arg("shop.mjs").current_dir(&folder).env("PORT", &port);
-    let node = node.env("FLORIN_FACILITATOR", url).env("FLORIN_TOKEN", token).spawn().unwrap();
-    let _node = Stopped(node);
-    let at = format!("127.0.0.1:{port}");
-    until("node listens", Duration::from_secs(20), || TcpStream::connect(&at).is_ok());
+    let shop = |facilitator: &str| {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let mut node = Command::new("node");
+        node.arg("shop.mjs").current_dir(&folder).env("PORT", &port);
+        let node = node.env("FLORIN_FACILITATOR", facilitator).env("FLORIN_TOKEN", token).spawn().unwrap();
+        let at = format!("127.0.0.1:{port}");
+        until("node listens", Duration::from_secs(20), || TcpStream::connect(&at).is_ok());
+        (Stopped(node), at)
+    };
+    let (_node, at) = shop(url);
     let page = format!("http://{at}/one");
     assert_eq!(curl(&[&page]).0, "402");
     assert_eq!(town.home.ok(&["wallet", "pay", &page]), "The article at /one.\n");
@@ -191,4 +245,20 @@ fn documented_shop(town: &Town, article: &Value, url: &str, token: &str) {
     assert_eq!(curl(&["-H", &header(&payload), &page]).0, "402", "what is shown again buys nothing");
     assert_eq!(town.home.json(&["wallet", "status"])["settled"], 1);
     assert_eq!(town.wallet(), ("9.79 FLO".into(), "0.00 FLO".into()));
+    // What became of it is not known, twice: 503, and never a second 402, although it was paid the first time. Then the goods, once.
+    let (_node, at) = shop(&forgetful(url));
+    let page = format!("http://{at}/one");
+    let asked = json!({"paymentRequirements": article["accepts"][0], "resource": {"url": page}});
+    let payload = header(&town.payload(&asked));
+    for what in ["no answer came", "not known yet"] {
+        let (status, said) = curl(&["-i", "-H", &payload, &page]);
+        let retry = said.to_ascii_lowercase().contains("\r\nretry-after: 2\r\n");
+        assert_eq!((status.as_str(), retry), ("503", true), "{what}: {said}");
+        assert!(!said.to_ascii_lowercase().contains("payment-required"), "{what}: {said}");
+    }
+    let (status, body) = curl(&["-H", &payload, &page]);
+    assert_eq!((status.as_str(), body.as_str()), ("200", "The article at /one.\n"));
+    assert_eq!(curl(&["-H", &payload, &page]).0, "402", "once");
+    assert_eq!(town.home.json(&["wallet", "status"])["settled"], 1);
+    assert_eq!(town.wallet(), ("9.72 FLO".into(), "0.00 FLO".into()));
 }

@@ -3,20 +3,22 @@
 //!
 //! Two modes. *In token*: each epoch has a key of its own that the token made, and every tag is made in the token.
 //! *Derived daily*: one master key in the token; an epoch's key is its HMAC over the epoch's name, kept in memory for at
-//! most a day. The tags of the second are those of a software module with that key, the master stays in the token.
+//! most a day, as long as somebody calls `let_go` every minute. The tags of the second are those of a software module with that key, the master stays in the token.
 
+mod derived;
 mod sessions;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cryptoki::object::ObjectHandle;
 use florin_books::Epoch;
 use florin_coin::issuer::{CoinModule, ModuleError, TAG, epoch_info, proof_bytes};
 use florin_crypto::{MacKey, Secret, cbor};
 
+use crate::derived::DerivedKeys;
 use crate::sessions::Sessions;
 
 /// Where tags are made.
@@ -60,7 +62,9 @@ pub enum OpenError {
 const MASTER: &str = "florin-coin-master";
 const ANCHOR: &str = "florin-coin-anchor";
 const EPOCH_KEY: &str = "florin-coin-tag";
-const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A clock that nobody sets.
+pub type Now = Arc<dyn Fn() -> Instant + Send + Sync>;
 
 /// A token that tags coins.
 pub struct Pkcs11Module {
@@ -69,13 +73,8 @@ pub struct Pkcs11Module {
     master: ObjectHandle,
     handles: RwLock<BTreeMap<Epoch, ObjectHandle>>,
     making: Mutex<()>,
-    derived: RwLock<Derived>,
-}
-
-/// Keys derived since a moment.
-struct Derived {
-    since: Instant,
-    keys: BTreeMap<Epoch, Arc<MacKey>>,
+    derived: RwLock<DerivedKeys>,
+    now: Now,
 }
 
 impl Pkcs11Module {
@@ -84,6 +83,14 @@ impl Pkcs11Module {
     /// # Errors
     /// [`OpenError`].
     pub fn open(settings: &Settings, new: bool) -> Result<Self, OpenError> {
+        Self::open_with_clock(settings, new, Arc::new(Instant::now))
+    }
+
+    /// The same, with a clock of the caller's own for the age of derived keys.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_with_clock(settings: &Settings, new: bool, now: Now) -> Result<Self, OpenError> {
         let sessions = Sessions::open(settings)?;
         let (label, id) = match settings.mode {
             Mode::InToken => (ANCHOR, [0; 2]),
@@ -101,7 +108,8 @@ impl Pkcs11Module {
             master,
             handles: RwLock::default(),
             making: Mutex::new(()),
-            derived: RwLock::new(Derived { since: Instant::now(), keys: BTreeMap::new() }),
+            derived: RwLock::default(),
+            now,
         })
     }
 
@@ -134,22 +142,22 @@ impl Pkcs11Module {
 
     /// The key of an epoch, derived in the token and kept for at most a day.
     fn derived(&self, epoch: Epoch) -> Result<Arc<MacKey>, ModuleError> {
-        {
-            let derived = self.derived.read().unwrap_or_else(PoisonError::into_inner);
-            if derived.since.elapsed() < KEPT_FOR
-                && let Some(key) = derived.keys.get(&epoch)
-            {
-                return Ok(Arc::clone(key));
-            }
+        let known = self.derived.read().unwrap_or_else(PoisonError::into_inner).get(epoch, (self.now)());
+        if let Some(key) = known {
+            return Ok(key);
         }
+        // Whatever the token says: what is past its time goes.
+        self.let_go();
+        let now = (self.now)();
         let key = Secret::new(self.sessions.hmac(self.master, &epoch_info(epoch))?);
         let key = Arc::new(MacKey::new(&key));
-        let mut derived = self.derived.write().unwrap_or_else(PoisonError::into_inner);
-        if derived.since.elapsed() >= KEPT_FOR {
-            *derived = Derived { since: Instant::now(), keys: BTreeMap::new() };
-        }
-        derived.keys.insert(epoch, Arc::clone(&key));
+        self.derived.write().unwrap_or_else(PoisonError::into_inner).put(epoch, Arc::clone(&key), now);
         Ok(key)
+    }
+
+    /// How many derived keys are in memory.
+    pub fn keys_in_memory(&self) -> usize {
+        self.derived.read().unwrap_or_else(PoisonError::into_inner).count()
     }
 }
 
@@ -191,6 +199,10 @@ impl CoinModule for Pkcs11Module {
         }
         let Some(key) = self.handle(epoch, false)? else { return Ok(None) };
         self.sessions.hmac(key, &cbor::labelled(TAG, &[&proof_bytes(epoch)])).map(Some)
+    }
+
+    fn let_go(&self) {
+        self.derived.write().unwrap_or_else(PoisonError::into_inner).let_go((self.now)());
     }
 
     fn forget(&self, epoch: Epoch) -> Result<(), ModuleError> {

@@ -11,6 +11,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use cryptoki::context::Pkcs11;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass};
@@ -78,6 +81,7 @@ fn with_a_token() {
     let in_token = tags(&library, Mode::InToken);
     let derived = tags(&library, Mode::DerivedDaily);
     assert_ne!(in_token, derived, "two keys, two tags");
+    derived_keys_go(&library);
     from_many_threads(&library);
     a_key_is_made_and_ended(&library);
     keys_stay(&library);
@@ -115,6 +119,24 @@ fn tags(library: &Path, mode: Mode) -> [u8; 32] {
     bent[31] ^= 1;
     assert!(!module.verify(Epoch(7), b"coin", &bent).unwrap());
     tag
+}
+
+/// A derived key is out of memory after its day, whether anybody asks for a tag or not.
+fn derived_keys_go(library: &Path) {
+    let (later, begun) = (Arc::new(AtomicU64::new(0)), Instant::now());
+    let clock = Arc::clone(&later);
+    let now = Arc::new(move || begun + Duration::from_secs(clock.load(Ordering::SeqCst)));
+    let module = Pkcs11Module::open_with_clock(&settings(library, Mode::DerivedDaily), true, now).unwrap();
+    let tag = module.tag(Epoch(7), b"coin").unwrap();
+    module.let_go();
+    assert_eq!(module.keys_in_memory(), 1);
+    later.store(24 * 60 * 60, Ordering::SeqCst);
+    module.let_go();
+    assert_eq!(module.keys_in_memory(), 0, "nobody has asked for a tag meanwhile");
+    assert!(module.verify(Epoch(7), b"coin", &tag).unwrap(), "derived anew it is the same");
+    later.store(2 * 24 * 60 * 60, Ordering::SeqCst);
+    module.tag(Epoch(8), b"coin").unwrap();
+    assert_eq!(module.keys_in_memory(), 1, "the old one has gone with the first use after its day");
 }
 
 fn from_many_threads(library: &Path) {

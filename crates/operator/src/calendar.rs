@@ -16,7 +16,7 @@ use crate::epochs::EpochsError;
 use crate::operator::Operator;
 use crate::standing::ROTATE_AT_START;
 
-/// How often the calendar is looked at.
+/// How often the calendar is looked at: more than once a minute, as the key module wishes.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// An epoch, or a key, is ended when it was due at every look for so long, by a clock that nobody sets: one that jumps ahead
 /// and is put right within a day ends nothing. A restart begins anew.
@@ -72,6 +72,7 @@ impl Operator {
     pub async fn keep_epochs(&self, stop: &Stop) {
         while !stop.is_triggered() && !self.lanes.books.books.is_failed() {
             self.watch_clock();
+            self.issuer.module().let_go();
             if let Err(error) = self.rotate_if_asked().await {
                 tracing::warn!(%error, "a new epoch waits");
             }
@@ -129,7 +130,7 @@ impl Operator {
         self.take_up()?;
         let due = looks.due(&self.issuer.epochs(), self.clock.now());
         let ripe = looks.ripe(due, patience);
-        if self.issuer.epochs().schedule(self.clock.now())?.is_some() {
+        if !self.config.wind_down && self.issuer.epochs().schedule(self.clock.now())?.is_some() {
             self.change_epochs(None, |epochs, now| {
                 let next = epochs.schedule(now)?;
                 Ok(next.unwrap_or_else(|| epochs.clone()))

@@ -43,6 +43,8 @@ pub struct OperatorConfig {
     pub module: ModuleSettings,
     /// A purchase is at most this, in minor units.
     pub purchase_max_minor: u64,
+    /// Nothing is sold and the calendar makes no new epoch: every coin is redeemed or ends with the last one's grace.
+    pub wind_down: bool,
     /// Paid claims are handed over when there are so many of them, or after `claims_wait_ms`.
     pub claims_batch: usize,
     /// The longest a paid claim waits for company, in milliseconds.
@@ -169,6 +171,7 @@ impl Default for OperatorConfig {
             bank: BankSettings::default(),
             module: ModuleSettings::default(),
             purchase_max_minor: 1_000_000,
+            wind_down: false,
             claims_batch: 16,
             claims_wait_ms: 1_000,
             bank_poll_ms: 250,
@@ -211,6 +214,12 @@ impl OperatorConfig {
         let whole = format!("{} {currency}", text.trim());
         let whole = if text.contains(' ') { text.clone() } else { whole };
         Amount::parse(&whole, &[currency]).map(Some).map_err(|_| SettingError::Release(text.clone()))
+    }
+
+    /// The most that is sold at once, in minor units: nothing while it winds down.
+    #[must_use]
+    pub const fn purchase_max(&self) -> u64 {
+        if self.wind_down { 0 } else { self.purchase_max_minor }
     }
 
     /// Where it listens, with TLS if set.

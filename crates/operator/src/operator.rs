@@ -205,7 +205,7 @@ impl Operator {
         crate::retain::check_openings(&lanes, &keys)?;
         let module = config.module.open(&places.state, vaults.software_module()?)?;
         let issuer = vaults.issuer(Arc::clone(&keys), registers, &config, module)?;
-        let issuer = issuer.with_purchase_max(config.purchase_max_minor);
+        let issuer = issuer.with_purchase_max(config.purchase_max());
         let holders = two_holders(&config.key_holder)?;
         let escrow = escrow(keys.id(), &holders);
         let issuer = Arc::new(issuer.with_claim_keys(lanes.claim_keys.clone()).with_escrow(escrow));

@@ -141,7 +141,7 @@ impl From<ActError> for StandingError {
 }
 
 impl StandingError {
-    /// A stable name.
+    /// A stable name: docs/problems.md, "Standing".
     #[must_use]
     pub const fn slug(&self) -> &'static str {
         match self {
@@ -152,7 +152,7 @@ impl StandingError {
             Self::Ahead { .. } => "clock-behind-books",
             Self::Current => "nothing-to-accept",
             Self::Mark(_) => "mark-not-usable",
-            Self::Store(_) | Self::Commit(_) => "io",
+            Self::Store(_) | Self::Commit(_) => self.exit_code().name(),
         }
     }
 

@@ -20,6 +20,7 @@ use florin_books::{Account, Clock};
 use florin_coin::messages::Outcome;
 use florin_coin::{CoinCause, CoinSet, EpochState};
 use florin_money::Currency;
+use florin_operator::coin_state::{CoinReport, coin_state, parse_coin};
 use florin_operator::config::Unclaimed;
 use florin_operator::control::Action;
 use florin_operator::honour::HonourError;
@@ -130,6 +131,130 @@ async fn the_calendar_makes_archives_and_drops_epochs_by_itself() {
     world.is_clean().await;
     let world = world.reopen();
     assert!(world.operator.issuer.epochs().entry(first).unwrap().dropped.is_some());
+    world.is_clean().await;
+}
+
+/// What `operator coin` says of a coin.
+fn coin(world: &World, of: &florin_coin::Coin) -> CoinReport {
+    let (o, now) = (&world.operator, world.clock.now());
+    let id: String = of.id.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    coin_state(&o.lanes.books, &o.issuer, parse_coin(&o.issuer, &id).unwrap(), now).unwrap()
+}
+
+#[tokio::test]
+async fn a_coin_is_revoked_then_ended_and_gone_with_its_records() {
+    let world = World::new(|c| c.retain_every_s = 1);
+    let coins = world.supply(&[100, 50]).await.coins;
+    let other = world.supply(&[20]).await.coins;
+    let epoch = world.current();
+    let said = |w: &World, c: &florin_coin::Coin| {
+        let report = coin(w, c);
+        (report.state, report.time)
+    };
+    assert_eq!(said(&world, &coins[0]), ("live".into(), "pays".into()));
+    world.execute(Action::RevokeEpoch(epoch, "the tag key was seen".into())).await.unwrap();
+    assert_eq!(
+        said(&world, &coins[0]),
+        ("live".into(), "revoked".into()),
+        "worth what it was, and does not pay"
+    );
+    assert!(coin(&world, &coins[0]).to_string().ends_with("  time     revoked"));
+    world.refresh(&coins[1..]).await;
+    let report = coin(&world, &coins[1]);
+    assert_eq!((report.state.as_str(), report.spent.unwrap().by.as_str()), ("spent", "refresh"));
+
+    // The epoch is over: archived and dropped by the calendar. A coin that was out has ended and was not spent.
+    let end = world.operator.issuer.epochs().entry(epoch).unwrap().grace_end.unwrap();
+    world.clock.set(end.plus_ms(1));
+    world.operator.advance_epochs(Duration::ZERO).await.unwrap();
+    assert_eq!(said(&world, &coins[0]).0, "ended");
+    assert_eq!(coin(&world, &coins[0]).spent, None);
+    assert_eq!(said(&world, &coins[1]).0, "spent", "and what was spent was spent");
+
+    // The records that issued and spent them go with time, a segment of the second copy at once, once they are folded:
+    // what is left to say is that the coins are not live.
+    world.clock.later(2 * DAY);
+    let working = world.works();
+    let segments = || {
+        let files = std::fs::read_dir(world.dir.path().join("operator/books")).unwrap();
+        let names = files.map(|f| f.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("second-0")).count()
+    };
+    for _ in 0..600 {
+        if segments() > 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(segments() > 1);
+    working.ends().await;
+    world.clock.later(700 * DAY);
+    world.operator.advance_epochs(Duration::ZERO).await.unwrap();
+    let fresh = world.supply(&[10]).await.coins;
+    world.operator.lanes.books.books.clone().stop().unwrap();
+    let world = world.reopen();
+    let working = world.works();
+    for _ in 0..600 {
+        if coin(&world, &coins[0]).state == "gone" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    working.ends().await;
+    for of in [&coins[0], &coins[1], &other[0]] {
+        let report = coin(&world, of);
+        assert_eq!((report.state.as_str(), report.issued, report.spent), ("gone", None, None));
+    }
+    assert_eq!(said(&world, &fresh[0]), ("live".into(), "pays".into()));
+    let mut unborn = world.operator.issuer.coin_number(fresh[0].id.0).unwrap();
+    unborn.counter += 1;
+    let (o, now) = (&world.operator, world.clock.now());
+    assert_eq!(coin_state(&o.lanes.books, &o.issuer, unborn, now).unwrap().state, "never-issued");
+    world.is_clean().await;
+}
+
+/// docs/operator.md, "Winding down", by the calendar alone.
+#[tokio::test]
+async fn winding_down_comes_to_an_end_and_redemption_is_open_until_then() {
+    let world = World::new(|c| c.wind_down = true);
+    let working = world.works();
+    let person = world.person().await;
+    let coins = world.supply(&[100, 50, 20]).await.coins;
+    working.ends().await;
+    assert_eq!((world.config.purchase_max(), world.operator.config.purchase_max_minor), (0, 1_000_000));
+    let last = world.current();
+    let entry = world.operator.issuer.epochs().entry(last).unwrap();
+    // Beyond its own time the last epoch goes on, and gives no coin that lives longer than itself.
+    let mut held = coins;
+    while world.clock.now().plus_ms(5 * DAY) <= entry.expires {
+        world.clock.later(5 * DAY);
+        world.operator.advance_epochs(Duration::ZERO).await.unwrap();
+        assert_eq!(world.current(), last, "no new epoch");
+        held = world.try_refresh(&held).await.unwrap().coins;
+        assert!(held.iter().all(|coin| coin.epoch == last && coin.expires == entry.expires));
+    }
+    assert_eq!(world.pay(&person, &held[2..]).await.0.verdict.outcome, Outcome::Paid);
+    // Nothing pays any more: Refresh says so, and takes nothing. What is in circulation can still be redeemed.
+    world.clock.set(entry.expires.plus_ms(1));
+    world.operator.advance_epochs(Duration::ZERO).await.unwrap();
+    assert_eq!(world.try_refresh(&held[..1]).await.err().unwrap().slug, "issuing-ended");
+    let redeem = florin_coin::Purpose::Redeem;
+    assert_eq!(world.operator.issuer.epochs().admits(last, redeem, world.clock.now()), Ok(()));
+    assert_eq!(coin(&world, &held[0]).state, "live");
+    assert_eq!(world.in_circulation(), 170);
+    // The end of grace comes, and nothing is left.
+    world.clock.set(entry.grace_end.unwrap().plus_ms(1));
+    world.operator.advance_epochs(Duration::ZERO).await.unwrap();
+    let epochs = world.operator.epochs().unwrap().epochs;
+    assert!(epochs.iter().all(|e| e.state == "dropped" && e.coins == 0), "{epochs:?}");
+    assert_eq!((world.in_circulation(), world.books(Account::Suspense)), (0, -170));
+    world.is_clean().await;
+    // It can be taken back: the calendar goes on with the next number.
+    let mut world = world;
+    world.config.wind_down = false;
+    let world = world.reopen();
+    world.operator.advance_epochs(Duration::ZERO).await.unwrap();
+    assert_eq!(world.current().0, last.0 + 1);
     world.is_clean().await;
 }
 

@@ -67,8 +67,10 @@ async fn an_entry_that_the_books_do_not_know() {
     town.bank.enters(-300, Some(stranger), "transfer");
     town.bank.enters(-40, None, "direct-debit");
     let expected = [
-        format!("entry 4 of the statement, -3.00 FLO for {stranger}, is not in the books"),
-        "entry 5 of the statement, -0.40 FLO, is not in the books".to_owned(),
+        format!(
+            "entry-not-in-books: entry 4 of the statement, -3.00 FLO for {stranger}, is not in the books"
+        ),
+        "entry-not-in-books: entry 5 of the statement, -0.40 FLO, is not in the books".to_owned(),
     ];
     assert_eq!(findings(&town).await, expected);
 }
@@ -77,7 +79,8 @@ async fn an_entry_that_the_books_do_not_know() {
 async fn an_order_that_the_bank_has_booked_twice() {
     let (town, order) = busy().await;
     town.bank.enters(-1_250, Some(order), "transfer");
-    let expected = format!("entry 4 of the statement, -12.50 FLO, carries out {order} a second time");
+    let expected =
+        format!("entry-twice: entry 4 of the statement, -12.50 FLO, carries out {order} a second time");
     assert_eq!(findings(&town).await, std::slice::from_ref(&expected));
     // The same where the first of the two was compared long ago.
     town.bank.says(|s| drop(s.lines.pop()));
@@ -96,8 +99,9 @@ async fn an_amount_that_differs() {
     town.bank.enters(-501, Some(order), "transfer");
     town.bank.tells(BankNews::Booked(order));
     town.news().await;
-    let expected =
-        format!("entry 4 of the statement carries out {order} with -5.01 FLO, and the books with -5.00 FLO");
+    let expected = format!(
+        "entry-amount: entry 4 of the statement carries out {order} with -5.01 FLO, and the books with -5.00 FLO"
+    );
     assert_eq!(findings(&town).await, [expected]);
 }
 
@@ -110,67 +114,92 @@ async fn an_entry_that_is_missing() {
     town.news().await;
     let found = findings(&town).await;
     assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("record-not-on-statement: record "), "{found:?}");
     assert!(found[0].ends_with(&format!("-5.00 FLO for {order}, is not on the statement")), "{found:?}");
 }
 
-/// What a forger does to the page, and what is found.
+/// What a forger does to the page, and what is found: each finding with the slug of its kind.
 type Forgery = (fn(&mut Statement), &'static [&'static str]);
 
 const FORGERIES: &[Forgery] = &[
     (
         |s| s.iban = OTHER.into(),
-        &["the statement is of the account \"GB29NWBK60161331926819\", which is not the operator's"],
+        &[
+            "statement-other-account: the statement is of the account \"GB29NWBK60161331926819\", which is not the operator's",
+        ],
     ),
     (
         |s| s.entries[1].balance = "101.00 FLO".into(),
         &[
-            "after entry 2 the statement says 101.00 FLO, but it adds up to 100.77 FLO",
-            "after entry 3 the statement says 88.27 FLO, but it adds up to 88.50 FLO",
+            "statement-sum: after entry 2 the statement says 101.00 FLO, but it adds up to 100.77 FLO",
+            "statement-sum: after entry 3 the statement says 88.27 FLO, but it adds up to 88.50 FLO",
         ],
     ),
     (
         |s| s.entries[1].number = 3,
         &[
-            "entry 3 stands on the statement where entry 2 belongs",
-            "entry 3 stands on the statement where entry 4 belongs",
+            "statement-gap: entry 3 stands on the statement where entry 2 belongs",
+            "statement-gap: entry 3 stands on the statement where entry 4 belongs",
         ],
     ),
     (
         |s| s.entries[0].amount = "100.00 EUR".into(),
-        &["entry 1 of the statement says \"credit 100.00 EUR\", which is no movement in FLO"],
+        &[
+            "statement-unreadable: entry 1 of the statement says \"credit 100.00 EUR\", which is no movement in FLO",
+        ],
     ),
     (
         |s| s.entries[0].direction = "up".into(),
-        &["entry 1 of the statement says \"up 100.00 FLO\", which is no movement in FLO"],
+        &[
+            "statement-unreadable: entry 1 of the statement says \"up 100.00 FLO\", which is no movement in FLO",
+        ],
     ),
     (
         |s| s.closing = "88.28 FLO".into(),
-        &["the statement closes with 88.28 FLO after entry 3, which left 88.27 FLO"],
+        &["statement-closing: the statement closes with 88.28 FLO after entry 3, which left 88.27 FLO"],
     ),
     (
         |s| s.opening = "1.00 FLO".into(),
-        &["after entry 0 the statement opens with 1.00 FLO, and it had closed with 0.00 FLO"],
+        &[
+            "statement-opening: after entry 0 the statement opens with 1.00 FLO, and it had closed with 0.00 FLO",
+        ],
     ),
     (
         |s| s.closing = "88.27 EUR".into(),
-        &["entry 3 of the statement says \"88.27 EUR\", which is no movement in FLO"],
+        &["statement-unreadable: entry 3 of the statement says \"88.27 EUR\", which is no movement in FLO"],
     ),
     // More and more of nothing would be asked for ever.
-    (|s| (s.more, s.next) = (true, 1), &["entry 1 stands on the statement where entry 3 belongs"]),
+    (
+        |s| (s.more, s.next) = (true, 1),
+        &["statement-gap: entry 1 stands on the statement where entry 3 belongs"],
+    ),
 ];
 
 #[tokio::test]
 async fn a_forged_statement_is_found_out() {
     let (town, _) = busy().await;
+    let mut seen = std::collections::BTreeSet::new();
     for (forge, expected) in FORGERIES {
         town.bank.says(|s| s.forge = Some(*forge));
         let found = findings(&town).await;
+        seen.extend(found.iter().map(|f| f.split(": ").next().unwrap().to_owned()));
         for words in *expected {
             assert!(found.iter().any(|f| f == words), "{words:?} is not in {found:#?}");
         }
     }
     town.bank.says(|s| s.forge = None);
     assert_eq!(findings(&town).await, Vec::<String>::new());
+    let kinds = [
+        "balance-differs",
+        "record-not-on-statement",
+        "statement-closing",
+        "statement-gap",
+        "statement-opening",
+        "statement-other-account",
+        "statement-sum",
+        "statement-unreadable",
+    ];
+    assert!(seen.iter().eq(kinds), "{seen:?}");
 }
 
 #[tokio::test]
@@ -179,12 +208,12 @@ async fn a_statement_that_does_not_go_on_where_it_had_ended_or_is_shorter_than_i
     let on = || town.operator.reconciler.compare_on();
     assert_eq!(on().await.unwrap().findings(), [] as [String; 0]);
     let line = town.bank.says(|s| s.lines.pop().unwrap());
-    let shorter = ["the statement ends before entry 3, which it had before"];
+    let shorter = ["statement-shorter: the statement ends before entry 3, which it had before"];
     assert_eq!(on().await.unwrap().findings(), shorter);
     // The past is another one: the same number of entries, another balance.
     town.bank.enters(-1_251, line.order.as_deref().map(|o| o.parse().unwrap()), "transfer");
     let found = on().await.unwrap().findings().to_vec();
-    let other = "after entry 3 the statement opens with 88.26 FLO, and it had closed with 88.27 FLO";
+    let other = "statement-opening: after entry 3 the statement opens with 88.26 FLO, and it had closed with 88.27 FLO";
     assert!(found.iter().any(|f| f == other), "{found:?}");
 }
 
@@ -209,7 +238,7 @@ async fn a_finding_stops_pay_outs_until_a_person_says_why_they_may_go_on() {
     // An audit only looks; the running operator's own comparison stops.
     findings(&town).await;
     assert!(!town.operator.bank.pays_nothing());
-    let words = "entry 4 of the statement, -3.00 FLO, is not in the books";
+    let words = "entry-not-in-books: entry 4 of the statement, -3.00 FLO, is not in the books";
     assert_eq!(reconciler.compare_on().await.unwrap().findings(), [words]);
     let (out, collect) = (town.asks(Direction::Credit, 200).await, town.asks(Direction::Debit, 60).await);
     town.sends().await;
@@ -246,12 +275,12 @@ async fn a_finding_stops_pay_outs_until_a_person_says_why_they_may_go_on() {
     assert!(!town.operator.bank.pays_nothing());
     let audit = audit_with_bank(&town.operator).await.unwrap();
     assert!(audit.is_clean(), "{:?}", audit.findings);
-    assert!(audit.to_string().contains("cleared by a person: entry 4"), "{audit}");
+    assert!(audit.to_string().contains("cleared by a person: entry-not-in-books: entry 4"), "{audit}");
     // From there on; and another finding stops again.
     assert_eq!(reconciler.compare_on().await.unwrap().findings(), [] as [String; 0]);
     assert_eq!(town.bank.says(|s| *s.asked_since.last().unwrap()), 6);
     town.bank.enters(-300, None, "direct-debit");
-    let again = "entry 7 of the statement, -3.00 FLO, is not in the books";
+    let again = "entry-not-in-books: entry 7 of the statement, -3.00 FLO, is not in the books";
     assert_eq!(reconciler.compare_on().await.unwrap().findings(), [again]);
     assert!(town.operator.bank.pays_nothing());
     let payouts = brake::payouts(&town.operator.lanes.identity).unwrap();

@@ -323,6 +323,13 @@ impl KeyList {
         self.epochs.iter().find(|epoch| epoch.number == number)
     }
 
+    /// Until when coins of an epoch that pay until `expires` are exchanged: what is published of the epoch, which the terms
+    /// of another day do not change; where it is not in the list, what the terms say. None for without end.
+    #[must_use]
+    pub fn grace_end(&self, number: Epoch, expires: Timestamp) -> Option<Timestamp> {
+        self.epoch(number).map_or_else(|| self.terms.grace_end(expires), |epoch| epoch.grace_end)
+    }
+
     /// The epoch whose coins are issued at a time: of those that have begun, the last.
     #[must_use]
     pub fn issuing(&self, at: Timestamp) -> Option<&PublishedEpoch> {

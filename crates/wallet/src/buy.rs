@@ -181,7 +181,8 @@ impl Wallet {
         progress.say("waiting for the bank");
         let item = self.collect(&purchase, options.wait).await?;
         self.settle_deliveries().await?;
-        let (expires, refreshable_until) = self.bought_until()?;
+        let arrived = item.as_ref().is_some_and(|item| item.end == End::Done);
+        let (expires, refreshable_until) = self.bought_until(arrived)?;
         let report = BuyReport {
             state: BuyState::Waiting,
             id: TxId::new(purchase.id.0).to_string(),
@@ -208,7 +209,7 @@ impl Wallet {
     /// What has ended without its owner knowing.
     fn bought_before(&self, item: &Item) -> Result<BuyReport, WalletError> {
         self.reporting(item.id.0);
-        let (expires, refreshable_until) = self.bought_until()?;
+        let (expires, refreshable_until) = self.bought_until(item.end == End::Done)?;
         Ok(BuyReport {
             state: if item.end == End::Done { BuyState::Bought } else { BuyState::Refused },
             id: TxId::new(item.id.0).to_string(),
@@ -223,13 +224,21 @@ impl Wallet {
         })
     }
 
-    /// Until when the latest coins pay, or those that would be issued now, and until when they can be refreshed.
-    fn bought_until(&self) -> Result<(Timestamp, Option<String>), WalletError> {
-        let terms = self.keys().terms;
-        let latest = self.coins()?.last().map(|owned| owned.coin.coin.expires);
-        let calendar = Calendar::of(&terms);
-        let expires = latest.unwrap_or_else(|| calendar.expiry(calendar.epoch_at(self.now())));
-        Ok((expires, terms.grace_end(expires).map(utc)))
+    /// Until when the latest coins pay, or those that would be issued now where none have come, and until when they can be
+    /// refreshed: what the key list says of their epoch, and the terms where it says nothing.
+    fn bought_until(&self, arrived: bool) -> Result<(Timestamp, Option<String>), WalletError> {
+        let keys = self.keys();
+        let latest = if arrived { self.coins()?.pop() } else { None };
+        let calendar = Calendar::of(&keys.terms);
+        let (epoch, expires) = match (latest, keys.issuing(self.now())) {
+            (Some(owned), _) => (owned.coin.coin.epoch, owned.coin.coin.expires),
+            (None, Some(issuing)) => (issuing.number, issuing.expires),
+            (None, None) => {
+                let epoch = calendar.epoch_at(self.now());
+                (epoch, calendar.expiry(epoch))
+            }
+        };
+        Ok((expires, keys.grace_end(epoch, expires).map(utc)))
     }
 
     pub(crate) fn open_purchases(&self) -> Result<Vec<OpenPurchase>, WalletError> {

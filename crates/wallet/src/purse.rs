@@ -205,6 +205,7 @@ impl Wallet {
             let (free, coins) = of(&|o| !o.reserved && pays(o))?;
             let first = all.iter().find(|o| !o.reserved && pays(o) && o.coin.worth.currency() == currency);
             let expires = first.map(|o| o.coin.coin.expires);
+            let refreshable = |o: &Owned| keys.grace_end(o.coin.coin.epoch, o.coin.coin.expires);
             Ok(BalanceRow {
                 free,
                 reserved: of(&|o| o.reserved && !is_sent(o))?.0,
@@ -214,7 +215,7 @@ impl Wallet {
                 lapsed: of(&|o| !o.reserved && self.is_lapsed(o))?.0,
                 coins,
                 pays_until: expires.map(utc),
-                refreshable_until: expires.and_then(|at| keys.terms.grace_end(at)).map(utc),
+                refreshable_until: first.and_then(refreshable).map(utc),
             })
         });
         let balances = rows.collect::<Result<_, WalletError>>()?;

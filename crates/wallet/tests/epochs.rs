@@ -12,15 +12,24 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use florin_books::Clock;
 use florin_coin::{Calendar, CoinSet, Epochs};
 use florin_crypto::{KemSecretKey, SeededEntropy, SigningKey};
+use florin_money::{Amount, Currency};
 use florin_parties::{SignedKeyList, Terms};
-use florin_wallet::{BuyOptions, CoinMix, Output, PayOptions, PayOutcome, PayReport, Wallet};
+use florin_shell::utc::utc;
+use florin_wallet::{
+    BuyOptions, BuyState, CoinMix, Output, PayOptions, PayOutcome, PayReport, RedeemAmount, Wallet,
+};
 use support::{SHOP, World, holds, reserved, signed_list};
 
 const DAY: u64 = 24 * 60 * 60 * 1000;
+
+fn flo(minor: u64) -> Amount {
+    Amount::new(minor, Currency::FLO)
+}
 
 /// The operator takes a table up and publishes it.
 fn publish(world: &World, seed: u64, epochs: &Epochs) {
@@ -86,6 +95,37 @@ async fn status_alone_exchanges_coins_of_a_revoked_epoch() {
     assert_eq!(world.in_circulation(), 1000);
 }
 
+/// What the terms say now is not what an epoch was begun with: its coins go by what is published of it.
+#[tokio::test]
+async fn a_purchase_says_the_published_end_of_grace_of_its_epoch_or_that_there_is_none() {
+    for (seed, grace_days) in [(75, Some(7)), (76, None)] {
+        let world = World::new(seed);
+        let terms = Terms { grace_days, ..Terms::default() };
+        let epochs = Epochs::begin(Calendar::of(&terms), world.clock.now(), &[]);
+        publish(&world, seed, &epochs);
+        let wallet = world.enrolled("w").await;
+        let epoch = epochs.published()[0];
+        let pays = utc(epoch.expires);
+        let end = grace_days.map(|days| utc(epoch.expires.plus_ms(u64::from(days) * DAY)));
+        let ends = end.clone().unwrap_or_else(|| "without end".to_owned());
+        let says = format!("the coins pay until {pays}, and can be refreshed until {ends}\n");
+        // Ordered, and the bank has not paid yet; then bought.
+        *world.bank_waits.lock().unwrap() = true;
+        let options = BuyOptions { wait: Duration::ZERO, ..BuyOptions::default() };
+        let ordered = wallet.buy(flo(500), &options).await.unwrap();
+        assert_eq!((ordered.state, ordered.refreshable_until.clone()), (BuyState::Waiting, end.clone()));
+        assert!(ordered.to_string().contains(&says), "{ordered}");
+        *world.bank_waits.lock().unwrap() = false;
+        let bought = wallet.buy(flo(500), &BuyOptions::default()).await.unwrap();
+        assert_eq!((bought.state, bought.refreshable_until.clone()), (BuyState::Bought, end.clone()));
+        assert!(bought.to_string().contains(&says), "{bought}");
+        let balance = wallet.balance().unwrap();
+        assert_eq!(balance.balances[0].refreshable_until, end);
+        let says = format!("pays until {pays}, and can be refreshed until {ends}\n");
+        assert!(balance.to_string().contains(&says), "{balance}");
+    }
+}
+
 #[tokio::test]
 async fn coins_that_nobody_exchanges_any_more_stay_and_are_handed_over_as_text() {
     let world = World::new(74);
@@ -105,4 +145,23 @@ async fn coins_that_nobody_exchanges_any_more_stay_and_are_handed_over_as_text()
     assert_eq!((read.total, late[0].worth.minor()), (late[0].worth, 1000));
     assert!(world.issuer.examine(&read).is_ok());
     assert!(end.0 > 200 * DAY);
+}
+
+/// An operator that winds down: the wallet refreshes nothing by itself, says why by hand, keeps its coins, and redeems them.
+#[tokio::test]
+async fn when_no_epoch_follows_the_wallet_says_so_keeps_its_coins_and_redeems_them() {
+    let world = World::new(77);
+    let last = begun(&world);
+    publish(&world, 77, &last);
+    let wallet = world.with_coins("w", "10.00 FLO", &mix(CoinMix::Mixed)).await;
+    let entry = last.entries()[0];
+    world.later(entry.expires.since(world.clock.now()) + 1);
+    publish(&world, 77, &last);
+    wallet.status().await.unwrap();
+    assert_eq!(wallet.refresh(false).await.err().unwrap().slug(), "issuing-ended");
+    let row = wallet.balance().unwrap().balances[0].clone();
+    assert_eq!((row.free, row.expired, row.lapsed, reserved(&wallet)), (flo(0), flo(1000), flo(0), 0));
+    let redeemed = wallet.redeem(RedeemAmount::All(Currency::FLO)).await.unwrap();
+    assert_eq!((redeemed.amount, holds(&wallet), world.in_circulation()), (flo(1000), 0, 0));
+    assert_eq!(wallet.status().await.unwrap().open, []);
 }

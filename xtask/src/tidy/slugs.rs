@@ -1,6 +1,6 @@
 //! Every refusal slug of the code is a heading of docs/problems.md, and every heading there is used. Slugs are
-//! the first argument of `Refusal::new`, a field `slug: ".."`, and, in files named refusal.rs, strings in match
-//! arms: those that look like slugs, and in `fn slug` all of them. Source: house rules 12 and 24.
+//! the first argument of `Refusal::new`, a field `slug: ".."`, strings in match arms of a `fn slug`, and, in files named
+//! refusal.rs, in all match arms those that look like slugs. Source: house rules 12 and 24.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,11 +71,9 @@ fn slugs_of(source: &Source) -> BTreeSet<(String, usize)> {
                 found.extend(row.get(after).and_then(string_at));
             }
         }
-        if source.path.ends_with("/refusal.rs") {
-            let mut arms = Arms::default();
-            arms.visit_item(item);
-            found.extend(arms.found);
-        }
+        let mut arms = Arms { everywhere: source.path.ends_with("/refusal.rs"), ..Arms::default() };
+        arms.visit_item(item);
+        found.extend(arms.found);
     }
     found
 }
@@ -96,6 +94,7 @@ fn string_at(token: &Token) -> Option<(String, usize)> {
 /// The strings in match arms; `fn slug` may have slugs of one word.
 #[derive(Default)]
 struct Arms {
+    everywhere: bool,
     in_slug_fn: bool,
     found: BTreeSet<(String, usize)>,
 }
@@ -115,7 +114,8 @@ impl<'ast> Visit<'ast> for Arms {
 
     fn visit_arm(&mut self, arm: &'ast syn::Arm) {
         let strings = row_of(arm.body.to_token_stream()).iter().filter_map(string_at).collect::<Vec<_>>();
-        let wanted = |text: &str| is_slug(text) && (self.in_slug_fn || text.contains('-'));
+        let wanted =
+            |text: &str| is_slug(text) && (self.in_slug_fn || (self.everywhere && text.contains('-')));
         let slugs: Vec<_> = strings.into_iter().filter(|(text, _)| wanted(text)).collect();
         self.found.extend(slugs);
         visit::visit_arm(self, arm);
@@ -147,6 +147,11 @@ mod tests {
                 "crates/rails/coin/src/refusal.rs:1: slugs: `busy` has no heading in docs/problems.md",
                 "crates/rails/coin/src/refusal.rs:1: slugs: `not-yet` has no heading in docs/problems.md",
             ]
+        );
+        assert_eq!(
+            undocumented("crates/operator/src/standing.rs", arms).len(),
+            2,
+            "wherever the function is"
         );
         let row =
             "fn row(&self) -> R { match self { Self::B => (\"coin-spent\", Class::Conflict, \"paid\") } }";

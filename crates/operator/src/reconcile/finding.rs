@@ -1,10 +1,10 @@
-//! What does not agree between a bank's statement and the books, in words. Source: bank.md, "Reconciliation".
+//! What does not agree between a bank's statement and the books: a slug and words. Source: bank.md, "Reconciliation".
 
 use florin_bank::messages::balance_text;
 use florin_money::Currency;
 use florin_parties::bank::OrderId;
 
-/// Something that does not agree. Its words name it: what is cleared once is known by them.
+/// Something that does not agree. Its line names it: what is cleared once is known by that.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Finding {
     /// The statement is of another account.
@@ -141,6 +141,33 @@ pub enum Finding {
         /// In which currency.
         currency: Currency,
     },
+}
+
+impl Finding {
+    /// A stable name of its kind: docs/problems.md, "Statement".
+    #[must_use]
+    pub const fn slug(&self) -> &'static str {
+        match self {
+            Self::WrongAccount { .. } => "statement-other-account",
+            Self::Shorter { .. } => "statement-shorter",
+            Self::Gap { .. } => "statement-gap",
+            Self::Opening { .. } => "statement-opening",
+            Self::Sum { .. } => "statement-sum",
+            Self::Closing { .. } => "statement-closing",
+            Self::Unreadable { .. } => "statement-unreadable",
+            Self::NotInTheBooks { .. } => "entry-not-in-books",
+            Self::Twice { .. } => "entry-twice",
+            Self::Amount { .. } => "entry-amount",
+            Self::NotOnTheStatement { .. } => "record-not-on-statement",
+            Self::Balance { .. } => "balance-differs",
+        }
+    }
+
+    /// As it stands in reports, in the books and in the log: `slug: words`.
+    #[must_use]
+    pub fn line(&self) -> String {
+        format!("{}: {self}", self.slug())
+    }
 }
 
 fn of(order: Option<&OrderId>) -> String {

@@ -54,7 +54,7 @@ pub enum StatementReport {
         closing: String,
         /// Movements that the bank's waiting news will bring.
         under_way: u64,
-        /// What does not agree.
+        /// What does not agree, each `slug: words` ([`finding::Finding::line`]).
         findings: Vec<String>,
         /// What does not agree, and a person has cleared.
         known: Vec<String>,
@@ -266,7 +266,7 @@ impl Reconciler {
         let lasting = lasting.unwrap_or_default().into_iter().filter(|f| last.contains(f));
         let cleared = brake::known(&self.identity)?;
         let (known, findings): (Vec<String>, Vec<String>) =
-            lasting.map(|f| f.to_string()).partition(|f| cleared.contains(f));
+            lasting.map(|f| f.line()).partition(|f| cleared.contains(f));
         // Only where nothing is under way do both end at the same place.
         let agreed = look.under_way == 0 && findings.is_empty() && known.len() == last.len();
         let report = StatementReport::Compared {

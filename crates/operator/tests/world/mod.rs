@@ -274,12 +274,16 @@ impl World {
     }
 
     pub async fn refresh(&self, coins: &[Coin]) -> ExchangeNews {
+        self.try_refresh(coins).await.unwrap()
+    }
+
+    pub async fn try_refresh(&self, coins: &[Coin]) -> Result<ExchangeNews, florin_rail::Refusal> {
         let set = CoinSet::new(coins.to_vec(), Currency::FLO).unwrap();
         let txid = TxId::new(random(&mut OsEntropy));
         let asked = holder::refresh(&self.key(), set, txid, self.exp(), &mut OsEntropy).unwrap();
         let step = RefreshStep(self.operator.issuer.clone());
-        let answer = self.operator.lanes.books.serve(&step, &asked.body).await.unwrap();
-        holder::read_exchange(&asked.pending, &answer, &self.operator.published().list).unwrap()
+        let answer = self.operator.lanes.books.serve(&step, &asked.body).await?;
+        Ok(holder::read_exchange(&asked.pending, &answer, &self.operator.published().list).unwrap())
     }
 
     pub fn books(&self, account: Account) -> i64 {

@@ -37,6 +37,8 @@ pub const BOX_FULL: Refusal = Refusal::new("box-full", Class::Conflict, Blame::A
 pub const NO_BOX: Refusal = Refusal::new("no-such-box", Class::NotFound, Blame::Asker, false);
 /// The key module does not answer; what is recorded stands.
 pub const MODULE_AWAY: Refusal = Refusal::new("module-away", Class::Unavailable, Blame::Operator, true);
+/// The operator winds down: coins that it could issue now would be good for nothing. Redeem is open as before.
+pub const ISSUING_ENDED: Refusal = Refusal::new("issuing-ended", Class::Gone, Blame::Operator, false);
 /// Nothing was ever issued to this holder.
 pub const NOTHING_TO_REFUND: Refusal =
     Refusal::new("nothing-to-refund", Class::NotFound, Blame::Asker, false);

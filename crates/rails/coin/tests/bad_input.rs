@@ -213,6 +213,41 @@ fn g9_unknown_forged_and_wrong_signers_look_the_same() {
     s.w.audit();
 }
 
+/// The order of the first checks, as the tables of docs/rails/coin.md have it: who signed, then the once key, then whether
+/// the participant is blocked.
+#[test]
+fn the_once_key_is_looked_at_after_the_signature_and_before_the_rest() {
+    let mut s = scene(38);
+    let other = s.w.enrolled(Roles::BOTH);
+    let requests: Vec<Request> =
+        s.take_requests().into_iter().filter(|r| matches!(r.wrap, Wrap::Signed | Wrap::Authorised)).collect();
+    for r in &requests {
+        let body = s.body(r, &r.inside);
+        assert_eq!(slug(&s.w.post(r.path, &body)), "fine", "{}", r.path);
+    }
+    s.w.block(s.me.id());
+    let mut tried = 0;
+    for r in &requests {
+        // Under the same once key, and not the same bytes.
+        s.begun.claim = [7; 16];
+        let again = s.body(r, &r.inside);
+        let expected = match message_of(r.path) {
+            "wrequest3" | "redeem" | "redeem-aggregate" | "refund" => "request-id-reused",
+            "validation-req" | "payee-status" => "fine",
+            // These have no once key, or it is the box's own.
+            _ => continue,
+        };
+        let before = counts(&s);
+        assert_eq!(slug(&s.w.post(r.path, &again)), expected, "{}", r.path);
+        untouched(&s, before, r.path);
+        let forged = s.body_by(r, &r.inside, Some(&other.keys.signing));
+        refused(&mut s, r.path, &forged, "another's signature under a taken once key");
+        tried += 1;
+    }
+    assert_eq!(tried, 6);
+    s.w.audit();
+}
+
 #[test]
 fn spoilers_flip_bits_and_cut_and_the_real_request_still_counts() {
     let mut s = scene(36);

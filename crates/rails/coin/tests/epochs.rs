@@ -16,9 +16,12 @@ use std::sync::Arc;
 use florin_books::TxId;
 use florin_coin::holder::{self, ExchangeNews};
 use florin_coin::messages::Outcome;
-use florin_coin::{Calendar, Coin, CoinCause, CoinSet, Epochs, payer};
+use florin_coin::purchaser::{self, Collected};
+use florin_coin::{Calendar, Coin, CoinCause, CoinSet, Epochs, payer, refund};
+use florin_crypto::{Secret, SigningKey};
+use florin_parties::bank::BankNews;
 use florin_parties::{Roles, Terms};
-use support::{Person, World, list, set, worth};
+use support::{Person, World, list, set, slug, worth};
 
 fn begun(w: &World) -> Epochs {
     let epochs = Epochs::begin(Calendar::of(&Terms::default()), w.now, &[]);
@@ -143,6 +146,8 @@ fn after_the_end_of_grace_no_step_takes_a_coin() {
     take_up(&w, &revoked);
     let end = entry.grace_end.unwrap();
     w.now = end;
+    let next = revoked.schedule(w.now).unwrap().unwrap();
+    take_up(&w, &next);
     assert_eq!(causes(&refresh(&mut w, &coins[..1])), [], "the last millisecond");
     w.now = end.plus_ms(1);
     assert_eq!(causes(&refresh(&mut w, &coins[1..])), [CoinCause::Expired]);
@@ -182,4 +187,56 @@ fn coins_are_read_back_from_their_text() {
     for bad in ["", "florincoins1", "florincoins1!!", &text[1..], &text[..text.len() - 4], &more.to_text()] {
         assert!(CoinSet::from_text(bad).is_none(), "{bad}");
     }
+}
+
+/// Where the operator winds down: nothing new pays, what is out can be redeemed, and a purchase is collected for that.
+#[test]
+fn when_no_epoch_follows_refresh_ends_first_and_what_is_owed_can_be_had_until_the_end_of_grace() {
+    let mut w = World::new(89);
+    let last = begun(&w).entries()[0];
+    let me = w.enrolled(Roles::BOTH);
+    let coins = w.buy(&me, &[100, 50]);
+    let key = SigningKey::from_seed(&Secret::new([5; 32]));
+    w.buy_refundable(&me, &[20], &key);
+    let [first, second] = [(); 2].map(|()| {
+        let (purchase, order) = w.order_coins(&me, &[10]);
+        w.bank(BankNews::Booked(order));
+        purchase
+    });
+    let ask_refresh = |w: &mut World, coins: &[Coin]| {
+        let (issuer, txid, exp) = (w.key(), TxId::new(w.draw()), w.exp());
+        let asked = holder::refresh(&issuer, set(coins), txid, exp, &mut w.entropy).unwrap();
+        slug(&w.post(asked.path, &asked.body)).to_owned()
+    };
+    let redeem = |w: &mut World, coins: &[Coin]| {
+        let (issuer, txid, exp) = (w.key(), TxId::new(w.draw()), w.exp());
+        let asked = holder::redeem(&issuer, &me.keys, set(coins), txid, exp, &mut w.entropy).unwrap();
+        let answer = w.post(asked.path, &asked.body).unwrap();
+        causes(&holder::read_exchange(&asked.pending, &answer, &w.list).unwrap())
+    };
+    w.now = last.expires;
+    assert_eq!(ask_refresh(&mut w, &coins[1..]), "fine", "to the last moment of it");
+    w.now = last.expires.plus_ms(1);
+    let before = w.books.records.len();
+    assert_eq!(ask_refresh(&mut w, &coins[..1]), "issuing-ended");
+    assert_eq!(w.books.records.len(), before, "nothing is recorded");
+    assert_eq!(redeem(&mut w, &coins[..1]), []);
+    // What was paid for, and what was lost with a wallet, comes as coins that can be redeemed.
+    let (asked, answer) = w.collect(&first);
+    let read = purchaser::read_collected(&asked.pending, &answer.unwrap(), &w.list).unwrap();
+    let Collected::Coins { coins: collected, .. } = read else { panic!("refused") };
+    assert_eq!(redeem(&mut w, &collected), []);
+    let (issuer, tx) = (w.key(), (TxId::new(w.draw()), w.exp()));
+    let asked = refund::refund(&issuer, &refund::Holder::Key(&key), tx, &mut w.entropy).unwrap();
+    let answer = w.post(asked.path, &asked.body).unwrap();
+    let refunded = refund::read_refund(&asked.pending, &answer, &w.list).unwrap();
+    w.now = last.grace_end.unwrap();
+    assert_eq!(redeem(&mut w, &refunded.sets[0].coins), []);
+    w.now = last.grace_end.unwrap().plus_ms(1);
+    assert_eq!(
+        slug(&w.collect(&second).1),
+        "issuing-ended",
+        "the money stands in the books, to be paid by hand"
+    );
+    w.audit();
 }

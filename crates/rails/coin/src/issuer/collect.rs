@@ -138,6 +138,9 @@ impl Step for CollectStep {
         if claim.refused.is_some() {
             return Decision::Deny(t);
         }
+        if let Err(refusal) = self.0.may_issue(false, moment.now) {
+            return Decision::Refuse(refusal);
+        }
         let currency = claim.total.currency();
         let (Some(creates), Some(register)) =
             (self.0.issue(&claim.list, currency, moment.now), self.0.register(currency))

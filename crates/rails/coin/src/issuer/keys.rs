@@ -18,6 +18,7 @@ use super::module::CoinModule;
 use crate::coin::{BadCoin, Coin, CoinCause, CoinSet};
 use crate::epoch::{Epochs, Purpose};
 use crate::escrow::Escrow;
+use crate::refusal::ISSUING_ENDED;
 
 /// Participants whose documents stay read.
 const PARTICIPANTS_KEPT_MAX: usize = 4096;
@@ -206,6 +207,15 @@ impl Issuer {
                 Some(Issue { epoch, denomination: DenominationId::new(register.id, index)?, count })
             })
             .collect()
+    }
+
+    /// Whether coins that are issued now are of use: what is refreshed must pay, all else can be redeemed at least. They
+    /// always are while the calendar makes new epochs.
+    pub(crate) fn may_issue(&self, refreshing: bool, now: Timestamp) -> Result<(), Refusal> {
+        let epochs = self.epochs();
+        let entry = epochs.issuing(now).and_then(|number| epochs.entry(number));
+        let of_use = entry.is_some_and(|e| if refreshing { now <= e.expires } else { !e.is_over(now) });
+        if of_use { Ok(()) } else { Err(ISSUING_ENDED) }
     }
 
     /// The coins with these numbers: the same every time.

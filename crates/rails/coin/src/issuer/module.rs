@@ -72,6 +72,10 @@ pub trait CoinModule: Send + Sync {
         Ok(None)
     }
 
+    /// Lets go of keys in memory that are past their time, also where nobody asks for a tag. The operator calls it at every
+    /// look at its calendar, which is more than once a minute.
+    fn let_go(&self) {}
+
     /// Ends the epoch's own key, if there is one: its coins were ended before.
     ///
     /// # Errors

@@ -63,6 +63,9 @@ impl Step for RefreshStep {
         if !o.checked.bad.is_empty() {
             return Decision::Deny(self.record(o, o.checked.bad.clone()));
         }
+        if let Err(refusal) = self.0.may_issue(true, moment.now) {
+            return Decision::Refuse(refusal);
+        }
         let currency = o.request.coins.total.currency();
         let creates = self.list(o).and_then(|list| self.0.issue(&list, currency, moment.now));
         let Some(creates) = creates else { return Decision::Refuse(WRONG_DENOMINATIONS) };
