@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use florin_books::Timestamp;
 use florin_http::Stop;
 use florin_merchant::command::{self, Command as GateRequest};
 use florin_merchant::facilitator;
@@ -16,6 +17,7 @@ use florin_parties::parse_network_id;
 use florin_shell::config;
 use florin_shell::exit::ExitCode;
 use florin_shell::passphrase::Passphrase;
+use florin_shell::utc::utc;
 use serde_json::Value;
 
 use crate::common::{Places, StateArgs, await_listener};
@@ -315,7 +317,10 @@ async fn ask(state: &StateArgs, request: &GateRequest, output: Output) -> Result
     if output.json {
         output.value(&done)
     } else {
-        output.line(Plain(&done))
+        output.line(Plain(&done));
+        if matches!(request, GateRequest::Enrol { .. }) && done["enrolled"] == false {
+            output.line("next: florin gate enrol --code CODE, with the code on the account's statement");
+        }
     }
     Ok(ExitCode::Done)
 }
@@ -333,19 +338,29 @@ impl fmt::Display for Plain<'_> {
                 Value::Array(entries) => {
                     for entry in entries {
                         let words: Vec<String> = match entry {
-                            Value::Object(fields) => {
-                                fields.iter().map(|(k, v)| format!("{k} {}", word(v))).collect()
-                            }
+                            Value::Object(fields) => fields.iter().map(|(k, v)| member(k, v)).collect(),
                             other => vec![word(other)],
                         };
                         lines.push(words.join(", "));
                     }
                 }
                 Value::Null => {}
-                other => lines.push(format!("{key} {}", word(other))),
+                other => lines.push(member(key, other)),
             }
         }
         write!(f, "{}", lines.join("\n"))
+    }
+}
+
+/// For people a time is a date, and yes and no are words.
+fn member(key: &str, value: &Value) -> String {
+    match (key.strip_suffix("_unix_ms"), value) {
+        (Some(key), Value::Number(n)) => {
+            let at = Timestamp(n.as_u64().unwrap_or(0));
+            format!("{} {}", key.replace('_', " "), utc(at))
+        }
+        (_, Value::Bool(yes)) => format!("{key} {}", if *yes { "yes" } else { "no" }),
+        _ => format!("{key} {}", word(value)),
     }
 }
 

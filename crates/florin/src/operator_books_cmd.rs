@@ -11,7 +11,7 @@ use axum::http::Method;
 use clap::{Args, Subcommand, ValueEnum};
 use florin_operator::reading::{
     AccountsReport, By, CirculationReport, Export, JournalLine, JournalPage, JournalQuery, ReadingError,
-    accounts, circulation as circulation_of, journal_page, lane_named,
+    accounts, circulation as circulation_of, journal_page, kind_named, lane_named,
 };
 use florin_operator::reconcile::brake::{self, PayoutsReport, ResumedLine};
 use florin_operator::{AuditError, BooksReport, Operator, audit_with_bank};
@@ -211,7 +211,7 @@ async fn read<T: Send + 'static>(
 fn reading_failed(error: ReadingError) -> Failure {
     let code = match &error {
         ReadingError::Store(e) => ExitCode::of_store(e),
-        ReadingError::Lane(_) => ExitCode::Usage,
+        ReadingError::Lane(_) | ReadingError::Kind(_) => ExitCode::Usage,
         ReadingError::Commit(_) | ReadingError::Interrupted => ExitCode::Io,
     };
     Failure::of(code, error.to_string())
@@ -337,6 +337,9 @@ fn place(text: Option<&String>, lane: bool) -> Result<(Option<u64>, Option<u64>)
 pub async fn journal(args: &JournalArgs, output: Output) -> Result<ExitCode, Failure> {
     if let Some(lane) = &args.lane {
         lane_named(lane).map_err(reading_failed)?;
+    }
+    if let Some(kind) = &args.kind {
+        kind_named(kind).map_err(reading_failed)?;
     }
     let (from, from_time) = place(args.from.as_ref(), args.lane.is_some())?;
     let (to, to_time) = place(args.to.as_ref(), args.lane.is_some())?;

@@ -269,7 +269,17 @@ pub fn settings(
 ) -> Result<Loaded<OperatorConfig>, Failure> {
     let file = match file {
         Some(file) => file,
-        None => args.state(ROLE)?.join(CONFIG_FILE),
+        None => {
+            let state = args.state(ROLE)?;
+            if !state.exists() {
+                let message = format!(
+                    "there is no operator at {}; make one with: florin operator init",
+                    state.display()
+                );
+                return Err(Failure::of(ExitCode::Configuration, message));
+            }
+            state.join(CONFIG_FILE)
+        }
     };
     Ok(config::load(Some(&file), ENV, flags)?)
 }

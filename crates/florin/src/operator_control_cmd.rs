@@ -23,7 +23,7 @@ use florin_shell::clock::SystemClock;
 use florin_shell::entropy::OsEntropy;
 use florin_shell::exit::ExitCode;
 use florin_shell::home::write_private;
-use florin_shell::passphrase::{Passphrase, PassphraseSource, Purpose};
+use florin_shell::passphrase::{Passphrase, PassphraseError, PassphraseSource, Purpose};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -253,7 +253,26 @@ pub(crate) fn read_order(file: &Path) -> Result<SignedOrder, Failure> {
 
 /// What the operator says no to, or would.
 pub(crate) fn refused(slug: &str, detail: Option<String>) -> Failure {
-    Failure::new(ExitCode::Refused, slug, detail.unwrap_or_else(|| format!("refused: {slug}")))
+    Failure::new(ExitCode::Refused, slug, detail.unwrap_or_else(|| words(slug)))
+}
+
+/// What a refusal about an order means, for people.
+fn words(slug: &str) -> String {
+    let words = match slug {
+        "order-malformed" => "this is no order, or not a whole one",
+        "order-other-operator" => "the order is for another operator",
+        "order-expired" => "the order's time is over; make a new one",
+        "order-altered" => "what was signed is not what stands here",
+        "order-not-by-holder" => "a signature is by nobody whom the settings name as key holder",
+        "order-same-holder" => "the same key holder has signed twice; the other one has to",
+        "order-needs-two" => "two key holders have to sign, and fewer have",
+        "order-replayed" => "the order was carried out before",
+        "order-other-command" => {
+            "this order is carried out by another command: a trace by florin operator trace --order"
+        }
+        other => return format!("refused: {other}"),
+    };
+    words.to_owned()
 }
 
 /// Opens a key holder's file, with its own passphrase.
@@ -265,7 +284,15 @@ pub(crate) fn holder(path: &Path, passphrase_file: Option<&PathBuf>) -> Result<K
         Some(file) => Passphrase::read(&PassphraseSource::File(file.clone()), Purpose::Open)?,
         None => {
             eprintln!("Key holder {name}:");
-            Passphrase::read(&PassphraseSource::Prompt, Purpose::Open)?
+            Passphrase::read(&PassphraseSource::Prompt, Purpose::Open).map_err(|error| match error {
+                PassphraseError::NoTerminal => Failure::of(
+                    ExitCode::Usage,
+                    format!(
+                        "the passphrase of key holder {name} is needed and there is no terminal to ask at: give the file that holds it (--holder-passphrase-file FILE, once for each holder; for sign --passphrase-file)"
+                    ),
+                ),
+                other => other.into(),
+            })?
         }
     };
     KeyHolder::open(path, &passphrase).map_err(fail)
@@ -387,7 +414,9 @@ async fn honour(args: &HonourArgs, output: Output) -> Result<ExitCode, Failure> 
         .parse()
         .map_err(|_| Failure::of(ExitCode::Usage, format!("--to: {:?} is not a bank account", args.to)))?;
     let file = Path::new(&args.coins);
-    let coins = if file.is_file() { read(file)? } else { args.coins.clone() };
+    // A text of coins is one word; what looks like the name of a file is one.
+    let named = args.coins.contains(['/', '.']);
+    let coins = if named || file.is_file() { read(file)? } else { args.coins.clone() };
     let request = HonourRequest { coins: coins.clone(), to: to.to_string() };
     let body = serde_json::to_vec(&request).map_err(|e| Failure::of(ExitCode::Usage, e.to_string()))?;
     let report: HonourReport = match running(&args.state, "honour", Method::POST, body).await? {

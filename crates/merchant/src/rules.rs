@@ -2,7 +2,7 @@
 //! Source: issue, slice 5; web.md §6.1 (rules per path and method). In doubt it costs: rules with a price match whatever
 //! the case of letters and with path parameters cut off, free rules match only what is written.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use axum::http::Method;
 use florin_money::{Amount, Currency, Denominations};
@@ -22,8 +22,13 @@ pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum RulesError {
     /// It cannot be read.
-    #[error("cannot read the rules: {0}")]
-    Io(#[from] std::io::Error),
+    #[error("cannot read the rules in {file}: {source}")]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// More bytes than any rules need.
     #[error("the rules file is larger than {FILE_BYTES_MAX} bytes")]
     TooLarge,
@@ -40,7 +45,7 @@ pub enum RulesError {
         rule: usize,
     },
     /// Not an amount of a currency of the operator.
-    #[error("rule {rule}: {price:?} is not an amount of this operator: {why}")]
+    #[error("{}: {price:?} is not an amount of this operator: {why}", place(*rule))]
     Price {
         /// Which; 0 for the default price.
         rule: usize,
@@ -221,6 +226,10 @@ pub struct Rules {
     otherwise: Rule,
 }
 
+fn place(rule: usize) -> String {
+    if rule == 0 { "the price where no rule matches".to_owned() } else { format!("rule {rule}") }
+}
+
 impl Rules {
     /// Rules from the text of a file; `default` is the price where none matches, free if there is none.
     ///
@@ -266,10 +275,11 @@ impl Rules {
     /// # Errors
     /// [`RulesError`].
     pub fn read(file: &Path, default: Option<&str>, payable: &Payable) -> Result<Self, RulesError> {
-        if std::fs::metadata(file)?.len() > FILE_BYTES_MAX {
+        let io = |source| RulesError::Io { file: file.to_owned(), source };
+        if std::fs::metadata(file).map_err(io)?.len() > FILE_BYTES_MAX {
             return Err(RulesError::TooLarge);
         }
-        Self::parse(&std::fs::read_to_string(file)?, default, payable)
+        Self::parse(&std::fs::read_to_string(file).map_err(io)?, default, payable)
     }
 
     /// The rule that holds for a request.

@@ -37,6 +37,9 @@ pub enum ReadingError {
     /// There is no such lane.
     #[error("{0:?} is no lane: identity or books")]
     Lane(String),
+    /// No record has such a name.
+    #[error("{0:?} is no kind of record; the journal without --kind shows what there is")]
+    Kind(String),
     /// The thread that read ended early.
     #[error("the reading was interrupted")]
     Interrupted,
@@ -92,6 +95,14 @@ pub fn lane_named(name: &str) -> Result<LaneId, ReadingError> {
         "books" => Ok(crate::lanes::BOOKS),
         _ => Err(ReadingError::Lane(name.to_owned())),
     }
+}
+
+/// A kind of record, as the journal names it.
+///
+/// # Errors
+/// `Kind`.
+pub fn kind_named(name: &str) -> Result<(), ReadingError> {
+    if words::is_word(name) { Ok(()) } else { Err(ReadingError::Kind(name.to_owned())) }
 }
 
 /// The currency of an operator's books.

@@ -28,7 +28,7 @@ async fn read<T: Serialize + Send + 'static>(
     let read = tokio::task::spawn_blocking(look).await.unwrap_or(Err(ReadingError::Interrupted));
     match read {
         Ok(report) => Json(report).into_response(),
-        Err(error @ ReadingError::Lane(_)) => {
+        Err(error @ (ReadingError::Lane(_) | ReadingError::Kind(_))) => {
             Problem::from(BAD_REQUEST.with_detail(error.to_string())).into_response()
         }
         Err(error) => Problem::fault(&error).into_response(),

@@ -65,6 +65,29 @@ const DOCUMENTS: &[(DocumentKind, &str)] = &[
     (coin::POST_BOX, "box"),
 ];
 
+/// What the bank said about an order, money that came in, and housekeeping.
+const OTHERS: &[&str] = &[
+    "bank-requested",
+    "bank-accepted",
+    "bank-booked",
+    "bank-rejected",
+    "bank-returned",
+    "bank-credited",
+    "bank-unclear",
+    "bank-repeated",
+    "outbox-settled",
+    "other",
+];
+
+/// Whether a record can have this name.
+pub(super) fn is_word(word: &str) -> bool {
+    let stem = word.strip_suffix("-denied").unwrap_or(word);
+    STEPS.iter().any(|(_, _, known)| *known == stem && *known != "bank")
+        || DOCUMENTS.iter().any(|(_, known)| *known == word)
+        || OTHERS.contains(&word)
+        || word.starts_with("rail-")
+}
+
 /// Names a record.
 pub(super) fn words(record: &Record) -> Words {
     let core = &record.core;
