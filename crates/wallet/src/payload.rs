@@ -3,6 +3,7 @@
 //! Source: web.md §8 ("client"), "Florin's profile" (the operator is found by the network id; no URL of `extra` is called).
 
 use axum::http::Method;
+use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -104,8 +105,14 @@ fn read(request: &str) -> Result<PaymentRequired, WalletError> {
     let start: String = request.chars().take(40).collect();
     let input =
         WalletError::Input { text: start, what: "what x402 asks for (paymentRequirements and resource)" };
+    if request.len() > REQUEST_BYTES_MAX {
+        return Err(input);
+    }
+    // A `PAYMENT-REQUIRED` header as it stands is base64.
+    let decoded = BASE64.decode(request.trim().as_bytes()).ok().and_then(|json| String::from_utf8(json).ok());
+    let request = decoded.as_deref().unwrap_or(request);
     // serde would also read an array as the members in order; these are objects.
-    if request.len() > REQUEST_BYTES_MAX || !request.trim_start().starts_with('{') {
+    if !request.trim_start().starts_with('{') {
         return Err(input);
     }
     match serde_json::from_str(request) {

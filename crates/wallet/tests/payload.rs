@@ -72,6 +72,19 @@ async fn a_payload_pays_and_status_finds_the_verdict() {
     assert!(world.house.books.audit().unwrap().is_clean());
 }
 
+/// The header's own value, as a client copies it, with the end of its line.
+#[tokio::test]
+async fn the_header_is_read_as_it_stands() {
+    let world = World::new(99);
+    let wallet = world.with_coins("w", "1.00 FLO", &BuyOptions::default()).await;
+    let asked = required(&world, "/7").await;
+    let header = data_encoding::BASE64.encode(asked.to_string().as_bytes());
+    let payload = wallet.x402_payload(&format!("{header}\r\n"), &new()).await.unwrap();
+    assert_eq!(present(&world, "/7", &payload).await, 200);
+    let broken = wallet.x402_payload(&header[1..], &new()).await.unwrap_err();
+    assert_eq!(broken.slug(), "input-not-valid");
+}
+
 #[tokio::test]
 async fn one_that_is_never_presented_ends_as_never() {
     let world = World::new(802);
