@@ -318,7 +318,7 @@ async fn ask(state: &StateArgs, request: &GateRequest, output: Output) -> Result
         output.value(&done)
     } else {
         output.line(Plain(&done));
-        if matches!(request, GateRequest::Enrol { .. }) && done["enrolled"] == false {
+        if matches!(request, GateRequest::Enrol { .. }) && done.get("enrolled") == Some(&Value::Bool(false)) {
             output.line("next: florin gate enrol --code CODE, with the code on the account's statement");
         }
     }
