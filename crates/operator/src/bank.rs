@@ -14,7 +14,7 @@ use florin_http::Stop;
 use florin_parties::bank::{BankEvent, Order};
 use florin_parties::kinds::{RAIL_NUMBER as PARTIES, STEP_ENROL};
 use florin_parties::treasury::{self, OrderRecord, Outcome, Purpose};
-use florin_parties::{Enrolment, Participant};
+use florin_parties::Enrolment;
 use florin_shell::house::{ActError, House};
 
 use crate::lanes::BOOKS;
@@ -184,11 +184,10 @@ impl BankDesk {
         match record.map(|r| r.purpose) {
             Some(Purpose { rail: COIN, step: STEP_WREQUEST3, reference }) => {
                 let key = Purchase::key_of(TxId::new(reference));
-                needs.documents.push(key);
                 let more = Needs { documents: vec![key], ..Needs::default() };
                 let facts = self.identity.books.load(&more)?;
                 if let Some(purchase) = facts.document(&key).and_then(Purchase::read) {
-                    needs.documents.push(Participant::key_of(purchase.purchaser));
+                    needs.documents.extend(purchase.outcome_needs());
                 }
             }
             Some(Purpose { rail: PARTIES, step: STEP_ENROL, reference }) => {

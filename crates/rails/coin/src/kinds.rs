@@ -60,6 +60,8 @@ pub const HOLDER: DocumentKind = DocumentKind(0x0205);
 pub const EPOCHS: DocumentKind = DocumentKind(0x0206);
 /// A claim that waits for its hand-over, sealed, by its purchase; identity lane.
 pub const SEALED_CLAIM: DocumentKind = DocumentKind(0x0210);
+/// How many purchases of a participant wait for the bank, by participant. Shape: a number; removed at 0.
+pub const WAITING: DocumentKind = DocumentKind(0x0211);
 
 /// Effect: hand a claim over to the books lane.
 pub const HAND_OVER: u16 = 0x0201;

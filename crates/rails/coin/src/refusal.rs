@@ -22,6 +22,9 @@ pub const PURCHASE_EXPIRED: Refusal = Refusal::new("purchase-expired", Class::Go
 /// The purchase is more than the operator sells at once.
 pub const PURCHASE_TOO_LARGE: Refusal =
     Refusal::new("purchase-too-large", Class::Denied, Blame::Asker, false);
+/// So many purchases of this participant wait for the bank that no other is begun before it has spoken.
+pub const TOO_MANY_PURCHASES: Refusal =
+    Refusal::new("too-many-purchases", Class::TooMany, Blame::Asker, false);
 /// The bank has not spoken yet, or the payment may still happen: ask again.
 pub const NOT_YET: Refusal = Refusal::new("not-yet", Class::NotYet, Blame::Nobody, true);
 /// The payment cannot be accepted. Only the payer's sealed verdict, where there is one, says why.

@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use florin_books::{Account, Outgoing, Timestamp, Transition};
 use florin_coin::escrow::{Escrow, EscrowKey};
-use florin_coin::issuer::{ClaimKeys, ClaimSlot, HandOverDue, Issuer, Lanes, Purchase, SealedClaim, may_go};
+use florin_coin::issuer::{
+    ClaimKeys, ClaimSlot, HandOverDue, Issuer, Lanes, PURCHASES_WAITING_MAX, Purchase, SealedClaim, may_go,
+};
 use florin_coin::kinds::{CLAIM, HAND_OVER, PURCHASE, SEALED_CLAIM};
 use florin_coin::purchase_messages::WDesc;
 use florin_coin::purchaser::{self, Collected};
@@ -64,6 +66,30 @@ fn v10_without_a_free_claim_key_a_purchase_is_overloaded_and_nothing_happens() {
 }
 
 /// From the request to the hand-over the claim stands nowhere in the clear, unless its purchaser says so.
+/// The places for claims are everybody's: nobody holds more than some of them while the bank is silent.
+#[test]
+fn one_purchaser_does_not_take_the_place_of_all() {
+    let mut w = World::new(58);
+    let (greedy, other) = (w.enrolled(Roles::PURCHASER), w.enrolled(Roles::PURCHASER));
+    let orders: Vec<_> = (0..PURCHASES_WAITING_MAX).map(|_| w.order_coins(&greedy, &[100]).1).collect();
+    let more = |w: &mut World| {
+        let asked = w.wrequest3(&greedy, w.w_desc(&[100]));
+        slug(&w.post(asked.path, &asked.body))
+    };
+    let before = w.identity.records.len();
+    assert_eq!(more(&mut w), "too-many-purchases");
+    assert_eq!(w.identity.records.len(), before, "nothing is debited");
+    assert_eq!(w.buy(&other, &[100]).len(), 1);
+    // Yes or no: the bank's word makes room for one, and only once.
+    for news in [BankNews::Booked(orders[0]), BankNews::Rejected(orders[1], "AM04".into())] {
+        w.bank(news.clone());
+        w.bank(news);
+        w.order_coins(&greedy, &[100]);
+        assert_eq!(more(&mut w), "too-many-purchases");
+    }
+    w.audit();
+}
+
 #[test]
 fn v10_the_identity_lane_never_holds_a_claim_in_the_clear() {
     for anonymous in [true, false] {

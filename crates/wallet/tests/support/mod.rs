@@ -324,8 +324,8 @@ impl World {
         if coin {
             let key = Purchase::key_of(TxId::new(purpose.reference));
             let facts = self.house.books.load(&Needs { documents: vec![key], ..Needs::default() }).unwrap();
-            let purchaser = facts.document(&key).and_then(Purchase::read).unwrap().purchaser;
-            needs.documents.extend([key, Participant::key_of(purchaser)]);
+            let purchase = facts.document(&key).and_then(Purchase::read).unwrap();
+            needs.documents.extend(purchase.outcome_needs());
         }
         let participant = PartyId::new(purpose.reference);
         let code = !coin && purpose.step == STEP_ENROL;

@@ -44,7 +44,7 @@ pub use module::{CoinModule, ModuleError, SoftwareModule, TAG, epoch_info, proof
 pub use payment::PaymentStep;
 pub use payout::{PayOut, is_above, payout, payout_within};
 pub use post::{BOX_BYTES_MAX, BoxMessage, BoxOpen, BoxOpenStep, BoxPutStep, BoxTakeStep, Side, box_id};
-pub use purchase::{HandOver, Purchase, PurchaseState, bank_outcome, hand_over};
+pub use purchase::{HandOver, PURCHASES_WAITING_MAX, Purchase, PurchaseState, bank_outcome, hand_over};
 pub use redeem::RedeemStep;
 pub use refresh::RefreshStep;
 pub use refund::RefundStep;

@@ -9,13 +9,15 @@ use florin_money::CoinList;
 use florin_parties::bank::OrderId;
 use florin_parties::treasury::{OrderMove, Outcome};
 use florin_parties::{Participant, ParticipantState, write_participant};
+use florin_rail::Refusal;
 use minicbor::{Decode, Encode};
 
 use super::collect::Claim;
 use super::sealed_claim::HandOverDue;
 use crate::choice::HolderChoice;
-use crate::kinds::{CLAIM, HAND_OVER, PURCHASE, STEP_COLLECT, STEP_HAND_OVER, once};
+use crate::kinds::{CLAIM, HAND_OVER, PURCHASE, STEP_COLLECT, STEP_HAND_OVER, WAITING, once};
 use crate::purchase_messages::{Authorisation, WDesc, claim_id};
+use crate::refusal::TOO_MANY_PURCHASES;
 
 /// How far a purchase is.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
@@ -68,7 +70,49 @@ pub struct Purchase {
     pub at: Timestamp,
 }
 
+/// So many purchases of one participant wait for the bank at most: the places for claims are everybody's.
+pub const PURCHASES_WAITING_MAX: u32 = 32;
+
+const fn waiting_key(purchaser: PartyId) -> DocumentKey {
+    DocumentKey::new(WAITING, *purchaser.bytes())
+}
+
+fn waiting(facts: &Facts, purchaser: PartyId) -> u32 {
+    let document = facts.document(&waiting_key(purchaser));
+    document.and_then(|bytes| cbor::decode_strict(bytes).ok()).unwrap_or(0)
+}
+
+/// Whether another purchase may begin; and what counts it.
+pub(super) fn begins(t: &mut Transition, facts: &Facts, purchaser: PartyId) -> Result<(), Refusal> {
+    let count = waiting(facts, purchaser);
+    if count >= PURCHASES_WAITING_MAX {
+        return Err(TOO_MANY_PURCHASES);
+    }
+    t.write(waiting_key(purchaser), cbor::encode(&count.saturating_add(1)));
+    Ok(())
+}
+
+/// The bank has spoken.
+fn ends(t: &mut Transition, facts: &Facts, purchaser: PartyId) {
+    match waiting(facts, purchaser) {
+        0 => {}
+        1 => t.remove(waiting_key(purchaser)),
+        more => t.write(waiting_key(purchaser), cbor::encode(&more.saturating_sub(1))),
+    }
+}
+
 impl Purchase {
+    /// What [`bank_outcome`] looks at.
+    #[must_use]
+    pub const fn outcome_needs(&self) -> [DocumentKey; 3] {
+        [Self::key_of(self.id), Participant::key_of(self.purchaser), waiting_key(self.purchaser)]
+    }
+
+    /// What is looked at before a purchase begins, besides who buys.
+    pub(super) const fn begin_needs(purchaser: PartyId) -> DocumentKey {
+        waiting_key(purchaser)
+    }
+
     /// Its document.
     #[must_use]
     pub const fn key_of(id: TxId) -> DocumentKey {
@@ -156,6 +200,7 @@ pub fn bank_outcome(
         }
         _ => return false,
     };
+    ends(t, facts, purchase.purchaser);
     t.write(Purchase::key_of(id), cbor::encode(&purchase));
     let due = HandOverDue { purchase: id, total: w.total, refused };
     t.emit(EffectId::new(random(entropy)), HAND_OVER, now, cbor::encode(&due));

@@ -12,7 +12,7 @@ use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName, hpke_info,
 
 use super::frame::{Unverified, addressed, may_act, read, read_signed, unseal};
 use super::keys::Issuer;
-use super::purchase::{Purchase, PurchaseState};
+use super::purchase::{Purchase, PurchaseState, begins};
 use super::sealed_claim::NotSealed;
 use crate::coin::COINS_ISSUED_MAX;
 use crate::escrow::OpenedBox;
@@ -140,7 +140,7 @@ impl Step for WRequest3Step {
     fn needs(&self, o: &OpenedWRequest3) -> Needs {
         let id = o.cookie.purchaser;
         Needs {
-            documents: vec![Participant::key_of(id), Enrolment::key_of(id)],
+            documents: vec![Participant::key_of(id), Enrolment::key_of(id), Purchase::begin_needs(id)],
             once: vec![once_key(o)],
             ..Needs::default()
         }
@@ -160,6 +160,9 @@ impl Step for WRequest3Step {
         let mut t = Transition::new(Digest([0; 32]), facts.as_of);
         t.once = vec![once_key(o)];
         t.requires.push(Condition::NotAfter(o.cookie.until));
+        if let Err(refusal) = begins(&mut t, facts, o.cookie.purchaser) {
+            return Decision::Refuse(refusal);
+        }
         let order = Order {
             id: order_id,
             direction: Direction::Debit,
