@@ -198,10 +198,13 @@ impl CoinTill {
         }
         let mut order = order;
         for _ in 0..EXCHANGES_AT_ONCE {
-            let Some(x) = self.desk.under_way(order.exchange)? else { break };
-            let outcome = self.desk.run(&x, self.settings.patience).await?;
+            // Where it is not under way any more somebody else has gone on with the order meanwhile.
+            let waits = match self.desk.under_way(order.exchange)? {
+                Some(x) => matches!(self.desk.run(&x, self.settings.patience).await?, Outcome::Open { .. }),
+                None => false,
+            };
             order = self.order(order.tid)?.unwrap_or(order);
-            if matches!(outcome, Outcome::Open { .. }) {
+            if waits || !matches!(order.state, OrderState::Open(_)) {
                 break;
             }
         }

@@ -11,10 +11,10 @@ use florin_coin::issuer::{Purchase, bank_outcome};
 use florin_coin::kinds::{RAIL_NUMBER as COIN, STEP_WREQUEST3};
 use florin_crypto::{cbor, digest};
 use florin_http::Stop;
+use florin_parties::Enrolment;
 use florin_parties::bank::{BankEvent, Order};
 use florin_parties::kinds::{RAIL_NUMBER as PARTIES, STEP_ENROL};
 use florin_parties::treasury::{self, OrderRecord, Outcome, Purpose};
-use florin_parties::Enrolment;
 use florin_shell::house::{ActError, House};
 
 use crate::lanes::BOOKS;
