@@ -18,6 +18,7 @@ use crate::kinds::{
     STATUS, VALIDATION,
 };
 use crate::order::{Denied, Order, OrderState, Paid};
+use crate::question::QUESTION_MS;
 use crate::settle::Settle;
 
 /// Applies answers.
@@ -80,7 +81,11 @@ impl Applier for GateApplier {
 
     fn refused(&self, x: &Exchange, problem: &ProblemView, t: &mut Transition) {
         match (x.kind, problem.slug.as_deref()) {
-            (VALIDATION, _) | (STATUS, Some("request-expired")) => self.doubted(x, problem, t),
+            (VALIDATION, _) => self.doubted(x, problem, t),
+            // A new one only where the old one's time is over by this gate's clock, too: otherwise clocks differ.
+            (STATUS, Some("request-expired")) if self.desk.now() > x.since.plus_ms(QUESTION_MS) => {
+                self.doubted(x, problem, t);
+            }
             // It stays as it is and is asked again: only a signed answer ends a payment.
             (STATUS, _) => {}
             _ => x.release(t),

@@ -141,7 +141,17 @@ impl Desk {
                     let given = pick(&free, &give);
                     match self.change(&given, &exact, &back, currency, patience).await {
                         // None was bad for good: their epoch was revoked, and they are renewed first.
-                        Err(DeskError::BadCoins(0)) => self.refresh(&given, currency, patience).await?,
+                        Err(DeskError::BadCoins(0)) => {
+                            match self.refresh(&given, currency, patience).await {
+                                // Where no coins are issued any more they are redeemed as they are.
+                                Err(DeskError::Refused(why))
+                                    if amount.is_none() && why.starts_with("issuing-ended") =>
+                                {
+                                    return self.redeem_in_parts(&free, currency, coins_max, patience).await;
+                                }
+                                done => done?,
+                            }
+                        }
                         done => done?,
                     }
                 }
@@ -150,6 +160,24 @@ impl Desk {
             }
         }
         Err(DeskError::NotPayable(amount.unwrap_or(Amount::zero(currency))))
+    }
+
+    /// All coins, as many at a time as one request takes: a bank order for each.
+    async fn redeem_in_parts(
+        &self,
+        free: &[Free],
+        currency: Currency,
+        coins_max: usize,
+        patience: Duration,
+    ) -> Result<Amount, DeskError> {
+        let mut paid = Amount::zero(currency);
+        for part in free.chunks(coins_max.max(1)) {
+            let part: Vec<&Free> = part.iter().collect();
+            let amount = set_of(&part, currency)?.total;
+            let done = self.redeem(&part, amount, patience).await?;
+            paid = paid.checked_add(done).map_err(|_| DeskError::Answer)?;
+        }
+        Ok(paid)
     }
 
     /// The first currency that the purse has something of.

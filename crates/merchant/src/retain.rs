@@ -18,7 +18,7 @@ const EVERY: Duration = Duration::from_secs(60 * 60);
 /// Orders looked at, and changed, at a time.
 const PAGE: usize = 256;
 /// Pages in one run: what is left waits for the next.
-const PAGES_MAX: usize = 64;
+const PAGES_MAX: usize = 4096;
 
 /// Looks for what is past its time, until stopped. A payment is given again for `replay_window_ms`.
 pub(crate) async fn keep(house: House, replay_window_ms: u64, stop: Stop) {

@@ -57,3 +57,25 @@ async fn coins_past_grace_are_refused_and_stay_in_the_purse() {
     assert_eq!((world.purse(), world.operator.in_circulation()), (37, 37));
     world.finish().await;
 }
+
+/// An operator that winds down: in the grace period of the last coins nothing is changed any more, and all of them are paid out.
+#[tokio::test]
+async fn where_nothing_is_issued_any_more_all_coins_are_redeemed_as_they_are() {
+    let world = World::new().await;
+    world.desk.enrol(IBAN, Duration::ZERO).await.unwrap();
+    world.desk.confirm(&world.operator.last_code(), Duration::ZERO).await.unwrap();
+    for n in 0..40 {
+        let (payment, _) = world.payment("/paid/a", world.operator.coins(&[5]).await, n);
+        assert!(matches!(world.settle("/paid/a", &payment).await, Settlement::Paid(_)));
+    }
+    world.finish().await;
+    let epochs = Epochs::begin(Calendar::of(&world.operator.list.terms), world.clock.now(), &[]);
+    let last = epochs.entries()[0].clone();
+    world.operator.issuer.set_epochs(Arc::new(epochs));
+    world.clock.forward(last.expires.since(world.clock.now()) + 86_400_000);
+    let some = world.desk.payout(Some(flo(3)), Duration::ZERO).await;
+    assert!(matches!(&some, Err(DeskError::Refused(why)) if why.starts_with("issuing-ended")), "{some:?}");
+    assert_eq!(world.desk.payout(None, Duration::ZERO).await.unwrap(), flo(200), "in two bank orders");
+    assert_eq!((world.purse(), world.operator.in_circulation()), (0, 0));
+    world.finish().await;
+}

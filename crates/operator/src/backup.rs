@@ -89,7 +89,7 @@ pub enum BackupError {
     #[error("{0} lies within the state that is backed up, or within its keys")]
     Inside(PathBuf),
     /// A path that means something else to the operator.
-    #[error("{0} is not an absolute path")]
+    #[error("{0} is not a plain absolute path")]
     Relative(PathBuf),
     /// There is no list, or it is none.
     #[error("{0} is no list of a backup of this format")]
@@ -239,6 +239,10 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> BackupError + '_ {
 /// The same for an operator that carries nothing meanwhile.
 fn backup_now(operator: &Operator, to: &Path) -> Result<BackupReport, BackupError> {
     if !to.is_absolute() {
+        return Err(BackupError::Relative(to.to_owned()));
+    }
+    // What `..` leads out of may not be there yet.
+    if to.components().any(|part| part == std::path::Component::ParentDir) {
         return Err(BackupError::Relative(to.to_owned()));
     }
     let real = real(to)?;

@@ -11,7 +11,7 @@ use florin_books::{
 };
 use florin_crypto::{cbor, digest};
 use florin_parties::network_id;
-use florin_shell::clock::STEP_MAX_MS;
+use florin_shell::clock::AHEAD_MAX_MS;
 use florin_shell::exit::ExitCode;
 use florin_shell::house::ActError;
 use florin_store::{CommitError, StoreError};
@@ -262,7 +262,7 @@ impl Operator {
         let now = self.clock.now();
         for (house, id) in [(&self.lanes.identity, IDENTITY), (&self.lanes.books, BOOKS)] {
             let lane_time = house.books.view(florin_books::Lane::time).map_err(|_| StoreError::Unknown)?;
-            if lane_time > now.plus_ms(STEP_MAX_MS) {
+            if lane_time > now.plus_ms(AHEAD_MAX_MS) {
                 let (lane_time, clock) = (date(lane_time), date(now));
                 return Err(StandingError::Ahead { lane: title(id), lane_time, clock });
             }

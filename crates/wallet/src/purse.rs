@@ -102,7 +102,8 @@ impl fmt::Display for BalanceReport {
                 writeln!(f, "the first of them pays until {until}, and can be refreshed until {refresh}")?;
             }
             if !row.expired.is_zero() {
-                writeln!(f, "{} no longer pays: florin wallet refresh exchanges it", row.expired)?;
+                let how = "florin wallet refresh exchanges it, florin wallet redeem all pays it out";
+                writeln!(f, "{} no longer pays: {how}", row.expired)?;
             }
             if !row.lapsed.is_zero() {
                 writeln!(

@@ -21,7 +21,7 @@ use crate::choice::HolderChoice;
 use crate::coin::CoinSet;
 use crate::kinds::{RAIL, STEP_REFUND, once};
 use crate::refund_messages::{RefundAnswer, RefundReq, RefundStatement};
-use crate::refusal::NOTHING_TO_REFUND;
+use crate::refusal::{ISSUING_ENDED, NOTHING_TO_REFUND};
 
 /// Refund -> coins.
 pub struct RefundStep(pub Arc<Issuer>);
@@ -192,7 +192,7 @@ impl RefundStep {
             let register = self.0.registers.iter().find(|r| r.id == id).ok_or(FAULT)?;
             let list: CoinList = register.denominations.split_minor(minor).map_err(|_| FAULT)?;
             let currency = register.denominations.currency();
-            t.creates.extend(self.0.issue(&list, currency, now).ok_or(FAULT)?);
+            t.creates.extend(self.0.issue(&list, currency, now).ok_or(ISSUING_ENDED)?);
         }
         Ok(())
     }
