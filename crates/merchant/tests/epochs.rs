@@ -70,7 +70,7 @@ async fn where_nothing_is_issued_any_more_all_coins_are_redeemed_as_they_are() {
     }
     world.finish().await;
     let epochs = Epochs::begin(Calendar::of(&world.operator.list.terms), world.clock.now(), &[]);
-    let last = epochs.entries()[0].clone();
+    let last = epochs.entries()[0];
     world.operator.issuer.set_epochs(Arc::new(epochs));
     world.clock.forward(last.expires.since(world.clock.now()) + 86_400_000);
     let some = world.desk.payout(Some(flo(3)), Duration::ZERO).await;
