@@ -15,6 +15,7 @@ use florin_books::{
 };
 
 use crate::contract::{Copied, Fence, FoldedDocument, Log, OwnerId, Reads, StoreError};
+use crate::turns::Turns;
 use crate::writer::{Job, Keep, Reply, Shared, Writer};
 
 /// How the writer works.
@@ -65,17 +66,27 @@ pub struct Books {
 }
 
 struct Inner {
-    jobs: Option<SyncSender<Job>>,
+    jobs: Jobs,
     shared: Arc<Shared>,
     reads: Arc<dyn Reads>,
     spec: LaneSpec,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// The way to the writer.
+enum Jobs {
+    /// On a thread of its own.
+    Thread(SyncSender<Job>),
+    /// In turns, whenever it is told.
+    Turns(Turns),
+    /// It has ended.
+    Nobody,
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
         // Without a sender the writer ends, as after a crash: nothing is folded, nothing more is written.
-        self.jobs = None;
+        self.jobs = Jobs::Nobody;
         self.join();
     }
 }
@@ -90,8 +101,15 @@ impl Inner {
     }
 
     fn send(&self, job: Job) -> Result<(), CommitError> {
-        let jobs = self.jobs.as_ref().ok_or(CommitError::Stopped)?;
-        jobs.send(job).map_err(|_| CommitError::Stopped)
+        match &self.jobs {
+            Jobs::Thread(jobs) => jobs.send(job).map_err(|_| CommitError::Stopped),
+            Jobs::Turns(turns) => {
+                turns.push(job);
+                turns.turn(&self.shared);
+                Ok(())
+            }
+            Jobs::Nobody => Err(CommitError::Stopped),
+        }
     }
 }
 
@@ -127,7 +145,35 @@ impl Books {
             .spawn(move || writer.run(&queue))
             .map_err(|e| StoreError::Fatal { file: name, error: e.to_string() })?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self { inner: Arc::new(Inner { jobs: Some(jobs), shared, reads, spec, thread }) })
+        Ok(Self { inner: Arc::new(Inner { jobs: Jobs::Thread(jobs), shared, reads, spec, thread }) })
+    }
+
+    /// The same without a thread: what is submitted waits until [`Books::turn`], and `wake` is called. What waits for its
+    /// outcome takes the turn itself. For who runs many lanes in one thread and has the same run again from the same seed.
+    ///
+    /// # Errors
+    /// As [`Books::start`].
+    pub fn start_in_turns(
+        log: Box<dyn Log>,
+        reads: Arc<dyn Reads>,
+        spec: LaneSpec,
+        me: OwnerId,
+        clock: Arc<dyn Clock>,
+        options: &Options,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, StoreError> {
+        let writer = Writer::recover(log, &*reads, spec.clone(), me, clock, options)?;
+        let shared = writer.shared();
+        let jobs = Jobs::Turns(Turns::new(writer, options.queue_max, Box::new(wake)));
+        Ok(Self { inner: Arc::new(Inner { jobs, shared, reads, spec, thread: Mutex::new(None) }) })
+    }
+
+    /// Lets the writer take what waits, as one batch; whether there was anything. Only of books that work in turns.
+    pub fn turn(&self) -> bool {
+        match &self.inner.jobs {
+            Jobs::Turns(turns) => turns.turn(&self.inner.shared),
+            Jobs::Thread(_) | Jobs::Nobody => false,
+        }
     }
 
     /// Queues a transition; `answer` is called once, when the outcome is durable. It never blocks: where the queue is
@@ -135,13 +181,20 @@ impl Books {
     pub fn submit(&self, transition: Transition, answer: Answer) {
         let reply = Reply::new(answer);
         let shared = &self.inner.shared;
-        let (Some(jobs), false) = (&self.inner.jobs, shared.stopped.load(Ordering::SeqCst)) else {
+        if shared.stopped.load(Ordering::SeqCst) {
             return reply.give(Err(CommitError::Stopped));
-        };
+        }
+        let job = Job::Commit(Box::new(transition), reply);
         // A job that is lost otherwise answers `Stopped` by itself.
-        if let Err(TrySendError::Full(Job::Commit(_, reply))) =
-            jobs.try_send(Job::Commit(Box::new(transition), reply))
-        {
+        let full = match &self.inner.jobs {
+            Jobs::Thread(jobs) => match jobs.try_send(job) {
+                Err(TrySendError::Full(job)) => Some(job),
+                Ok(()) | Err(TrySendError::Disconnected(_)) => None,
+            },
+            Jobs::Turns(turns) => turns.queue(job),
+            Jobs::Nobody => None,
+        };
+        if let Some(Job::Commit(_, reply)) = full {
             reply.give(Err(CommitError::Overloaded));
         }
     }
@@ -154,6 +207,7 @@ impl Books {
         let (send, receive) = sync_channel(1);
         let answer: Answer = Box::new(move |result| drop(send.send(result)));
         self.submit(transition, answer);
+        self.turn();
         receive.recv().unwrap_or(Err(CommitError::Stopped))
     }
 

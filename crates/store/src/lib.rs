@@ -9,6 +9,7 @@ mod memory;
 mod publish;
 mod retain;
 mod sqlite;
+mod turns;
 mod writer;
 
 pub use contract::{

@@ -2,7 +2,7 @@
 //! only then answers. Source: books.md, "Lanes and stores" and "The rules every commit obeys".
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -81,6 +81,16 @@ pub(crate) struct Writer {
 const TAIL_AT_START: u64 = 4;
 /// A fold that is not whole when the next one is due so many times over is finished at once: memory stays bounded.
 const OVERDUE: u64 = 2;
+
+/// A job that nobody takes any more.
+pub(crate) fn dismiss(job: Job) {
+    match job {
+        Job::Commit(_, reply) => reply.give(Err(CommitError::Stopped)),
+        Job::Look(look) => look(None),
+        Job::Keep(keep) => drop(keep(None)),
+        Job::Stop => {}
+    }
+}
 
 /// Why the writer ends.
 enum End {
@@ -233,45 +243,66 @@ impl Writer {
         }
         // The log goes first, and with it the lock, so that whoever hears `Stopped` can start again.
         drop(self);
+        while let Ok(job) = jobs.try_recv() {
+            dismiss(job);
+        }
+    }
+
+    /// One turn, where nobody runs the writer on a thread; whether it goes on.
+    pub(crate) fn take(&mut self, first: Job, more: impl FnMut() -> Option<Job>, shared: &Shared) -> bool {
+        let end = match self.batch(first, more) {
+            Ok(None) => return true,
+            Ok(Some(End::Stopped)) => self.fold_all(),
+            Ok(Some(End::Abandoned)) => Ok(()),
+            Err(error) => Err(error),
+        };
+        shared.stopped.store(true, Ordering::SeqCst);
+        if end.is_err() {
+            shared.failed.store(true, Ordering::SeqCst);
+        }
+        false
+    }
+
+    fn serve(&mut self, jobs: &Receiver<Job>) -> Result<End, StoreError> {
         loop {
-            match jobs.try_recv() {
-                Ok(Job::Commit(_, reply)) => reply.give(Err(CommitError::Stopped)),
-                Ok(Job::Look(look)) => look(None),
-                Ok(Job::Keep(keep)) => drop(keep(None)),
-                Ok(Job::Stop) => {}
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
+            let Some(first) = self.wait(jobs)? else { return Ok(End::Abandoned) };
+            if let Some(end) = self.batch(first, || jobs.try_recv().ok())? {
+                return Ok(end);
             }
         }
     }
 
-    fn serve(&mut self, jobs: &Receiver<Job>) -> Result<End, StoreError> {
-        let mut batch = Vec::with_capacity(self.batch_max);
-        loop {
-            let Some(first) = self.wait(jobs)? else { return Ok(End::Abandoned) };
-            let mut next = Some(first);
-            while let Some(job) = next.take() {
-                match job {
-                    Job::Commit(transition, reply) => batch.push((transition, reply)),
-                    Job::Look(look) => {
-                        self.commit(&mut batch)?;
-                        look(Some(&self.lane));
-                    }
-                    Job::Keep(keep) => {
-                        self.commit(&mut batch)?;
-                        let kept = keep(Some((&mut *self.log, self.fence)));
-                        kept.map_err(|e| self.fail(std::iter::empty(), e))?;
-                    }
-                    Job::Stop => {
-                        self.commit(&mut batch)?;
-                        return Ok(End::Stopped);
-                    }
+    /// What has come meanwhile, at most a batch of transitions.
+    fn batch(
+        &mut self,
+        first: Job,
+        mut more: impl FnMut() -> Option<Job>,
+    ) -> Result<Option<End>, StoreError> {
+        let mut batch = Vec::new();
+        let mut next = Some(first);
+        while let Some(job) = next.take() {
+            match job {
+                Job::Commit(transition, reply) => batch.push((transition, reply)),
+                Job::Look(look) => {
+                    self.commit(&mut batch)?;
+                    look(Some(&self.lane));
                 }
-                if batch.len() < self.batch_max {
-                    next = jobs.try_recv().ok();
+                Job::Keep(keep) => {
+                    self.commit(&mut batch)?;
+                    let kept = keep(Some((&mut *self.log, self.fence)));
+                    kept.map_err(|e| self.fail(std::iter::empty(), e))?;
+                }
+                Job::Stop => {
+                    self.commit(&mut batch)?;
+                    return Ok(Some(End::Stopped));
                 }
             }
-            self.commit(&mut batch)?;
+            if batch.len() < self.batch_max {
+                next = more();
+            }
         }
+        self.commit(&mut batch)?;
+        Ok(None)
     }
 
     /// The next job; while nothing comes, the fold under way goes on. None where nobody can send any more.
