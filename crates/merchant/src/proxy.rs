@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::uri::{Authority, PathAndQuery, Scheme};
 use axum::http::{HeaderValue, Request, Response, StatusCode, Uri, header};
@@ -11,6 +12,7 @@ use florin_http::{Client, ClientConfig, SendError, TlsFault, UnknownCause, UrlFa
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde_json::Map;
+use tower::ServiceExt;
 
 use crate::gate::NotReached;
 use crate::headers::{self, Origin};
@@ -33,9 +35,17 @@ pub enum UpstreamError {
 /// The way to the service behind the gate.
 #[derive(Clone)]
 pub struct Proxy {
-    client: Client,
+    way: Way,
     scheme: Scheme,
     authority: Authority,
+}
+
+#[derive(Clone)]
+enum Way {
+    /// Over HTTP.
+    Http(Box<Client>),
+    /// In the same process.
+    Here(Router),
 }
 
 impl Proxy {
@@ -67,7 +77,13 @@ impl Proxy {
         let plain_http_hosts = vec![host.to_owned()];
         let config =
             ClientConfig { ca_file, timeout: header_timeout, plain_http_hosts, ..ClientConfig::default() };
-        Ok(Self { client: Client::new(config)?, scheme, authority })
+        Ok(Self { way: Way::Http(Box::new(Client::new(config)?)), scheme, authority })
+    }
+
+    /// The way to a service in the same process.
+    #[must_use]
+    pub fn here(service: Router) -> Self {
+        Self { way: Way::Here(service), scheme: Scheme::HTTP, authority: Authority::from_static("here") }
     }
 
     /// Passes a request on under a path and query in their one form, and gives the answer as it comes.
@@ -90,9 +106,18 @@ impl Proxy {
             onward.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             onward.headers_mut().insert(header::UPGRADE, protocol.clone());
         }
-        match self.client.send(onward).await {
-            Ok(response) => back(response, asker),
-            Err(error) => failed(&error),
+        match &self.way {
+            Way::Http(client) => match client.send(onward).await {
+                Ok(response) => back(response, asker),
+                Err(error) => failed(&error),
+            },
+            Way::Here(service) => match service.clone().oneshot(onward).await {
+                Ok(mut response) => {
+                    headers::strip_hop_by_hop(response.headers_mut());
+                    response
+                }
+                Err(never) => match never {},
+            },
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use florin_bank::BankRail;
-use florin_books::{Clock, DocumentKey, DocumentKind, Needs, PartyId, Timestamp, Transition};
+use florin_books::{Clock, DocumentKey, DocumentKind, LaneSpec, Needs, PartyId, Timestamp, Transition};
 use florin_coin::issuer::{CoinModule, Issuer};
 use florin_coin::{Calendar, Epochs};
 use florin_crypto::{MacKey, Secret, cbor, digest};
@@ -16,6 +16,7 @@ use florin_money::{Amount, Currency, CurrencyError};
 use florin_parties::{KeyList, OperatorKeys};
 use florin_shell::clock::{SteadyClock, SystemClock};
 use florin_shell::exit::ExitCode;
+use florin_shell::house::House;
 use florin_shell::outbox;
 use florin_shell::passphrase::Passphrase;
 use florin_shell::service::{Bound, serve_until, watch_failure};
@@ -191,11 +192,27 @@ impl Operator {
         rail: Arc<dyn BankRail>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, OperatorError> {
+        let open = |spec, key: &Secret<32>| lane(&places.state, spec, key, &clock, false);
+        Self::open_on(config, places, passphrase, rail, clock.clone(), &open)
+    }
+
+    /// The same with lanes of one's own, given what each is made for and the key that it is sealed with at rest.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub fn open_on(
+        config: OperatorConfig,
+        places: &VaultPlaces,
+        passphrase: &Passphrase,
+        rail: Arc<dyn BankRail>,
+        clock: Arc<dyn Clock>,
+        open: &dyn Fn(LaneSpec, &Secret<32>) -> Result<House, StoreError>,
+    ) -> Result<Arc<Self>, OperatorError> {
         let vaults = OperatorVaults::open(places, passphrase)?;
         let (currency, release_above) = (config.money()?, config.release_above()?);
         let registers = registers(currency);
         let open = |id, name| -> Result<_, OperatorError> {
-            Ok(lane(&places.state, spec(id, &registers), &vaults.store_key(name)?, &clock, false)?)
+            Ok(open(spec(id, &registers), &vaults.store_key(name)?)?)
         };
         let (identity, books) = (open(IDENTITY, "identity")?, open(BOOKS, "books")?);
         let claim_keys = Arc::new(ClaimKeyFile::open(&places.state)?);
@@ -317,8 +334,25 @@ impl Operator {
         code
     }
 
-    /// Starts the couriers, the bank's poller and the keeper of the epochs.
+    /// Starts all background work.
     pub fn start_work(self: &Arc<Self>, stop: &Stop) -> Vec<tokio::task::JoinHandle<()>> {
+        let (reconciler, comparing) = (Arc::clone(&self.reconciler), stop.clone());
+        let compare_every = self.config.reconcile_every_ms;
+        let mut work = self.start_moving(stop);
+        work.extend([
+            tokio::spawn(async move {
+                if compare_every > 0 {
+                    reconciler.keep_comparing(Duration::from_millis(compare_every), &comparing).await;
+                }
+            }),
+            tokio::spawn(crate::mark::keep(Arc::clone(self), stop.clone())),
+            tokio::spawn(crate::retain::keep(Arc::clone(self), stop.clone())),
+        ]);
+        work
+    }
+
+    /// Starts what moves money and keys: the couriers, the bank's poller and the keeper of the epochs.
+    pub fn start_moving(self: &Arc<Self>, stop: &Stop) -> Vec<tokio::task::JoinHandle<()>> {
         let every = Duration::from_millis(self.config.bank_poll_ms.max(10));
         let (bank, polling) = (Arc::clone(&self.bank), stop.clone());
         let orders = BankCourier { bank: Arc::clone(&self.bank) };
@@ -326,23 +360,14 @@ impl Operator {
         let lanes = LaneCourier { books: self.lanes.books.clone(), crossing: crossing() };
         let (identity, release_above) = (self.lanes.identity.clone(), self.release_above);
         let books = BooksCourier { identity, release_above, crossing: crossing() };
-        let (reconciler, comparing) = (Arc::clone(&self.reconciler), stop.clone());
-        let compare_every = self.config.reconcile_every_ms;
         let (epochs, keeping) = (Arc::clone(self), stop.clone());
         vec![
             tokio::spawn(async move { epochs.keep_epochs(&keeping).await }),
             tokio::spawn(async move { bank.keep_polling(every, &polling).await }),
-            tokio::spawn(async move {
-                if compare_every > 0 {
-                    reconciler.keep_comparing(Duration::from_millis(compare_every), &comparing).await;
-                }
-            }),
             self.hand_over(stop),
             courier(self.lanes.identity.clone(), lanes, stop),
             courier(self.lanes.identity.clone(), orders, stop),
             courier(self.lanes.books.clone(), books, stop),
-            tokio::spawn(crate::mark::keep(Arc::clone(self), stop.clone())),
-            tokio::spawn(crate::retain::keep(Arc::clone(self), stop.clone())),
         ]
     }
 

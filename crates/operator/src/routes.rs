@@ -85,8 +85,8 @@ async fn copied(
     next: axum::middleware::Next,
 ) -> Response {
     let response = next.run(request).await;
-    let until = Instant::now().checked_add(COPY_WAIT);
-    while response.status().is_success() && until.is_some_and(|end| Instant::now() < end) {
+    let until = tokio::time::Instant::now().checked_add(COPY_WAIT);
+    while response.status().is_success() && until.is_some_and(|end| tokio::time::Instant::now() < end) {
         let waits = |lane: &florin_books::Lane| lane.outbox().any(|o| o.kind == COPY_PARTICIPANT);
         if !operator.lanes.identity.books.view(waits).unwrap_or(false) {
             break;

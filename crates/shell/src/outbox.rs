@@ -1,7 +1,7 @@
 //! The outbox worker: carries out effects after their commit, at least once, each under an id of its own.
 //! Source: books.md, "The parts" (outbox).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -71,7 +71,7 @@ pub async fn round(
     let now = house.clock.now();
     let Ok(waiting) = house.books.view(|lane| lane.outbox().cloned().collect::<Vec<_>>()) else { return 0 };
     tries.retain(|id, _| waiting.iter().any(|o| o.id == *id));
-    let mut by_kind: HashMap<u16, Vec<Outgoing>> = HashMap::new();
+    let mut by_kind: BTreeMap<u16, Vec<Outgoing>> = BTreeMap::new();
     for out in waiting.into_iter().filter(|o| o.due <= now && courier.takes(o.kind)) {
         by_kind.entry(out.kind).or_default().push(out);
     }

@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use florin_books::{PartyId, Transition};
+use florin_books::{Needs, PartyId, Transition};
 use florin_crypto::{Bytes, Secret, cbor, digest};
-use florin_parties::{network_id, parse_network_id};
+use florin_parties::{KeyList, network_id, parse_network_id};
+use florin_shell::house::House;
 use florin_shell::vault::SECOND_FACTOR_FILE;
 use florin_shell::{OsEntropy, Passphrase, StorageOptions, SystemClock, Vault, VaultError, create_books};
 use serde::Serialize;
@@ -109,13 +110,8 @@ impl Wallet {
         let second = options.keys_dir.as_ref().map(|dir| dir.join(SECOND_FACTOR_FILE));
         let vault = make_vault(&options, second.as_deref())?;
         let restored = options.seed.is_some();
-        let settings = Settings {
-            url: url.clone(),
-            operator: list.operator,
-            keys: Bytes(bytes),
-            ca_file: options.ca_file.map(|path| path.to_string_lossy().into_owned()),
-            limits: Vec::new(),
-        };
+        let ca_file = options.ca_file.map(|path| path.to_string_lossy().into_owned());
+        let settings = settings(url.clone(), &list, bytes, ca_file);
         make_books(&options.dir, &vault, &settings)?;
         Ok(InitReport {
             dir: options.dir,
@@ -128,6 +124,35 @@ impl Wallet {
             test: list.test,
         })
     }
+}
+
+impl Wallet {
+    /// Makes empty books those of a wallet, for the operator that answers on this network; books that are begun stay as
+    /// they are.
+    ///
+    /// # Errors
+    /// `Unreachable`, those of the key list and the books.
+    pub async fn begin_on(house: &House, url: &str, network: &Network) -> Result<(), WalletError> {
+        let bytes = network.directory.fetch().await?;
+        let list = verify_list(url, &bytes, None)?;
+        let settings = settings(url.to_owned(), &list, bytes, None);
+        let key = single(SETTINGS);
+        let needs = Needs { documents: vec![key], ..Needs::default() };
+        let begun = house.act(&needs, |facts, _| {
+            if facts.document(&key).is_some() {
+                return None;
+            }
+            let mut t = Transition::new(digest("florin/v1/wallet/init", &[]), facts.as_of);
+            t.write(key, cbor::encode(&settings));
+            Some(t)
+        });
+        begun.await?;
+        Ok(())
+    }
+}
+
+fn settings(url: String, list: &KeyList, signed: Vec<u8>, ca_file: Option<String>) -> Settings {
+    Settings { url, operator: list.operator, keys: Bytes(signed), ca_file, limits: Vec::new() }
 }
 
 fn read_pin(text: &str) -> Result<PartyId, WalletError> {

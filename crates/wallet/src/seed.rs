@@ -39,7 +39,9 @@ fn check(seed: &[u8]) -> [u8; CHECK_BYTES] {
 }
 
 impl Seed {
-    pub(crate) const fn new(secret: Secret<32>) -> Self {
+    /// The seed of these bytes.
+    #[must_use]
+    pub const fn new(secret: Secret<32>) -> Self {
         Self(secret)
     }
 

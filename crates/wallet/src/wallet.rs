@@ -133,6 +133,19 @@ impl Wallet {
         Self::assemble(options, &seed, House::new(books), network)
     }
 
+    /// On books of one's own, that [`Wallet::begin_on`] has begun.
+    ///
+    /// # Errors
+    /// `Store` where these are no books of a wallet, those of the key list.
+    pub fn on_books(
+        options: OpenOptions<'_>,
+        seed: &Seed,
+        house: House,
+        network: Network,
+    ) -> Result<Self, WalletError> {
+        Self::assemble(options, seed, house, network)
+    }
+
     /// With a clock of one's own.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -170,6 +183,12 @@ impl Wallet {
     /// The books had failed.
     pub fn close(self) -> Result<(), WalletError> {
         self.house.books.stop().map_err(WalletError::Commit)
+    }
+
+    /// Its books: for who audits it from outside.
+    #[must_use]
+    pub const fn books(&self) -> &Books {
+        &self.house.books
     }
 
     /// The wallet's own id, from its signing key.
