@@ -9,6 +9,7 @@ use xtask::{root, tidy};
 const USAGE: &str = "\
 cargo xtask test [ARGS]   every test of the workspace; ARGS go to `cargo test`
 cargo xtask check         format, clippy, docs, tidy, deny
+cargo xtask sim [ARGS]    whole economies from seeds: --seeds N, --from S, --minutes M, --trace, --twice
 cargo xtask tidy          our own rules only: arrows, purity, sizes, headers, leftovers, slugs, paths, links";
 
 fn main() -> ExitCode {
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
     let rest: Vec<String> = args.collect();
     let ok = match (task.as_deref(), rest.is_empty()) {
         (Some("test"), _) => test(&rest),
+        (Some("sim"), _) => sim(&rest),
         (Some("check"), true) => steps::run_all(check_steps()),
         (Some("tidy"), true) => steps::run_all(vec![tidy_step()]),
         (Some("help" | "--help" | "-h"), _) => {
@@ -42,6 +44,18 @@ fn test(rest: &[String]) -> bool {
         Err(why) => eprintln!("\nthe tests failed after {took_s:.1} s: {why}"),
     }
     outcome.is_ok()
+}
+
+fn sim(rest: &[String]) -> bool {
+    let mut args = vec!["run", "--quiet", "--locked", "-p", "florin-sim", "--"];
+    args.extend(rest.iter().map(String::as_str));
+    match steps::cargo(&args, &[]) {
+        Ok(()) => true,
+        Err(why) => {
+            eprintln!("{why}");
+            false
+        }
+    }
 }
 
 fn check_steps() -> Vec<Step> {

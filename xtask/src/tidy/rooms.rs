@@ -43,6 +43,11 @@ pub const ROOMS: &[Room] = &[
         "network",
     ),
     shell(
+        "sim",
+        "money crypto books rail parties rails/* store http shell bank operator wallet merchant",
+        "network",
+    ),
+    shell(
         "florin",
         "money crypto books rail parties rails/* store http shell bank operator wallet merchant bench",
         "network",
