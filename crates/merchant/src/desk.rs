@@ -376,8 +376,10 @@ impl Desk {
     /// # Errors
     /// As [`Desk::register`]; a wrong code is `Refused`.
     pub async fn confirm(&self, code: &str, patience: Duration) -> Result<Redeemer, DeskError> {
-        // A code that was sent before may have been the right one.
-        self.resume(self.now(), patience).await?;
+        // A code that was sent before may have been the right one. What else is open has nothing to do with it.
+        for x in exchange::under_way(&self.house)?.into_iter().filter(|x| x.kind == CONFIRM) {
+            self.run(&x, patience).await?;
+        }
         let redeemer = self.redeemer()?.ok_or(DeskError::NotEnrolled)?;
         if redeemer.enrolled {
             return Ok(redeemer);
