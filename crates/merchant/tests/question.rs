@@ -17,17 +17,9 @@ use florin_coin::messages::Outcome;
 use florin_merchant::Settlement;
 use florin_merchant::kinds::ORDER;
 use florin_merchant::order::{Order, OrderState};
-use florin_merchant::x402::SettleResponse;
-use world::{Line, World};
+use world::{Line, World, denied};
 
 const OPEN: Settlement = Settlement::Open { retry_after_s: 2 };
-
-fn denied(settlement: Settlement) -> SettleResponse {
-    match settlement {
-        Settlement::Denied(response) => response,
-        other => panic!("not denied: {other:?}"),
-    }
-}
 
 fn order(world: &World) -> Order {
     let all = world.desk.house.books.scan(ORDER).unwrap();

@@ -21,7 +21,7 @@ use florin_merchant::{DeskError, Settlement, Till};
 use florin_money::{Amount, Currency};
 use serde_json::{Value, json};
 use std::time::Duration;
-use world::{IBAN, Line, World};
+use world::{IBAN, Line, World, denied};
 
 fn flo(minor: u64) -> Amount {
     Amount::new(minor, Currency::FLO)
@@ -31,13 +31,6 @@ fn paid(settlement: Settlement) -> SettleResponse {
     match settlement {
         Settlement::Paid(served) => served.response,
         other => panic!("not paid: {other:?}"),
-    }
-}
-
-fn denied(settlement: Settlement) -> SettleResponse {
-    match settlement {
-        Settlement::Denied(response) => response,
-        other => panic!("not denied: {other:?}"),
     }
 }
 

@@ -28,7 +28,7 @@ pub const AHEAD_MAX_MS: u64 = 20 * 1000;
 const FASTER: u64 = 20;
 /// How often what was followed becomes the beginning of what follows.
 const ANCHOR_MS: u64 = 1000;
-/// While it is off, how often it is asked whether the machine has slept.
+/// Where it is so far ahead it is asked whether the machine has slept, and no more often.
 const ASK_EVERY_MS: u64 = 1000;
 
 /// The system's clock, but a step of more than [`STEP_MAX_MS`] in either direction is not followed: time goes on evenly
@@ -82,7 +82,9 @@ impl Clock for SteadyClock {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (system, even) = (self.system.now().0, (self.even)());
         let mut steady = state.steady(even);
-        if steady.abs_diff(system) > STEP_MAX_MS && even.saturating_sub(state.asked) >= ASK_EVERY_MS {
+        // However short: sleep that was followed as a step would count once more with the next one.
+        let ahead = system.saturating_sub(steady) >= ASK_EVERY_MS;
+        if ahead && even.saturating_sub(state.asked) >= ASK_EVERY_MS {
             state.asked = even;
             let slept = (self.slept)();
             let more = slept.saturating_sub(state.slept);
@@ -123,9 +125,12 @@ impl State {
 /// without. Nothing where the kernel does not say.
 fn slept(start: Instant) -> u64 {
     let text = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
-    let seconds = text.split('.').next().and_then(|whole| whole.parse::<u64>().ok());
     let awake = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-    seconds.map_or(0, |s| s.saturating_mul(1000).saturating_sub(awake))
+    // `12345.67 ...`: seconds, in hundredths.
+    let read = text.split_whitespace().next().and_then(|up| up.split_once('.'));
+    let read = read.and_then(|(s, h)| Some((s.parse::<u64>().ok()?, h.parse::<u64>().ok()?)));
+    let up = read.map(|(s, h)| s.saturating_mul(1000).saturating_add(h.saturating_mul(10)));
+    up.map_or(0, |up| up.saturating_sub(awake))
 }
 
 #[cfg(test)]
@@ -237,12 +242,23 @@ mod tests {
         machine.slept.fetch_add(DAY, Ordering::SeqCst);
         machine.step(i64::try_from(DAY).unwrap());
         assert_eq!((clock.now().0, clock.off_by_ms()), (START + DAY + 60_000, None));
+        // A short sleep is one, too, and counts once.
+        machine.pass(60_000);
+        machine.slept.fetch_add(240_000, Ordering::SeqCst);
+        machine.step(240_000);
+        let now = START + DAY + 360_000;
+        assert_eq!(clock.now().0, now);
+        machine.pass(60_000);
+        machine.step(i64::try_from(405 * DAY).unwrap());
+        assert_eq!(clock.now().0, now + 60_000);
+        machine.step(-i64::try_from(405 * DAY).unwrap());
+        assert_eq!((clock.now().0, clock.off_by_ms()), (now + 60_000, None));
         // It sleeps, and somebody sets its clock besides.
         machine.pass(60_000);
         machine.slept.fetch_add(DAY, Ordering::SeqCst);
         machine.step(i64::try_from(3 * DAY).unwrap());
         let off = i64::try_from(2 * DAY).unwrap();
-        assert_eq!((clock.now().0, clock.off_by_ms()), (START + 2 * DAY + 120_000, Some(off)));
+        assert_eq!((clock.now().0, clock.off_by_ms()), (now + DAY + 120_000, Some(off)));
     }
 
     #[test]

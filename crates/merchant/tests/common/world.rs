@@ -27,7 +27,7 @@ use florin_crypto::{KemSecretKey, Secret, SeededEntropy, SigningKey, cbor, diges
 use florin_http::ProblemView;
 use florin_merchant::offer::{CoinPayload, Presentation};
 use florin_merchant::settle::Settle;
-use florin_merchant::x402::PaymentPayload;
+use florin_merchant::x402::{PaymentPayload, SettleResponse};
 use florin_merchant::{CoinTill, Desk, Member, Party, Paying, Rule, Rules, Settlement, Till, TillSettings};
 use florin_money::{Amount, Currency, Denominations};
 use florin_parties::kinds::{COPY_PARTICIPANT, SUBMIT_ORDER};
@@ -381,6 +381,13 @@ impl World {
             let report = books.audit().unwrap();
             assert!(report.is_clean(), "{report:?}");
         }
+    }
+}
+
+pub fn denied(settlement: Settlement) -> SettleResponse {
+    match settlement {
+        Settlement::Denied(response) => response,
+        other => panic!("not denied: {other:?}"),
     }
 }
 
