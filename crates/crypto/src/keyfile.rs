@@ -45,8 +45,9 @@ impl Default for KeyFileParams {
 }
 
 impl KeyFileParams {
-    /// As cheap as can be: for tests and simulation only, since it protects no passphrase.
-    pub fn test() -> Self {
+    /// As cheap as can be: for a file without a passphrase, where there is nothing to try, and for tests.
+    #[must_use]
+    pub const fn cheapest() -> Self {
         Self { memory_kib: 8, passes: 1, lanes: 1 }
     }
 

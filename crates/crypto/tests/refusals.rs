@@ -236,7 +236,7 @@ fn key_files_that_do_not_open() {
     use KeyFileError::*;
     let (second, other_second) = (Secret::new([7; 32]), Secret::new([8; 32]));
     let seal =
-        |second| seal_key_file(b"pass", second, b"content", KeyFileParams::test(), &mut rng()).unwrap();
+        |second| seal_key_file(b"pass", second, b"content", KeyFileParams::cheapest(), &mut rng()).unwrap();
     let (plain, two) = (seal(None), seal(Some(&second)));
     let open =
         |bytes: &[u8], pass: &[u8], second| open_key_file(bytes, pass, second).map(|text| text.to_vec());

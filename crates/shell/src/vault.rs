@@ -347,7 +347,10 @@ fn new_sealer(
     second: Option<&Secret<32>>,
     entropy: &mut dyn Entropy,
 ) -> Result<KeyFileSealer, VaultError> {
-    KeyFileSealer::new(passphrase.expose(), second, KeyFileParams::default(), entropy)
+    // Without a passphrase the second factor alone protects: it is drawn, and nobody gains by trying.
+    let none = passphrase.expose().is_empty();
+    let params = if none { KeyFileParams::cheapest() } else { KeyFileParams::default() };
+    KeyFileSealer::new(passphrase.expose(), second, params, entropy)
         .map_err(|error| of_key_file(path, error))
 }
 

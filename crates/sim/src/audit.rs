@@ -18,15 +18,15 @@ use florin_wallet::Wallet;
 const PAGE: usize = 512;
 
 /// What does not add up, in words.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Findings(pub Vec<String>);
 
 impl Findings {
-    fn say(&mut self, what: String) {
+    pub(crate) fn say(&mut self, what: String) {
         self.0.push(what);
     }
 
-    fn expect(&mut self, holds: bool, what: impl FnOnce() -> String) {
+    pub(crate) fn expect(&mut self, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
             self.say(what());
         }
@@ -35,9 +35,9 @@ impl Findings {
 
 /// What a journal says, added up here.
 #[derive(Default)]
-struct Sums {
-    accounts: BTreeMap<Account, i128>,
-    live: BTreeSet<TokenNumber>,
+pub(crate) struct Sums {
+    pub(crate) accounts: BTreeMap<Account, i128>,
+    pub(crate) live: BTreeSet<TokenNumber>,
 }
 
 fn journal(books: &Books, whose: &str, findings: &mut Findings) -> Sums {
@@ -60,7 +60,7 @@ fn journal(books: &Books, whose: &str, findings: &mut Findings) -> Sums {
     }
 }
 
-fn add(record: &Record, whose: &str, sums: &mut Sums, findings: &mut Findings) {
+pub(crate) fn add(record: &Record, whose: &str, sums: &mut Sums, findings: &mut Findings) {
     let (core, seq) = (&record.core, record.core.seq.0);
     let mut balance: i128 = 0;
     for posting in &core.postings {
@@ -111,10 +111,14 @@ pub struct Economy<'a> {
     pub operator: &'a Operator,
     /// What stands on its account.
     pub bank: i64,
+    /// Debits that came back; where their coins were issued before, the operator has advanced them.
+    pub debits_returned: i64,
     /// Everybody with a wallet.
     pub wallets: Vec<(String, &'a Wallet)>,
     /// The shop's gate.
     pub gate: &'a Desk,
+    /// The payments for which pages have left the shop.
+    pub served: BTreeMap<String, u64>,
 }
 
 impl Economy<'_> {
@@ -172,10 +176,14 @@ impl Economy<'_> {
         findings.expect(registers == worth.saturating_neg(), || {
             format!("coins of {worth} are live, and the books owe {registers} for them")
         });
-        for account in [Account::PaidNotIssued, Account::InFlight, Account::Suspense] {
+        for account in [Account::PaidNotIssued, Account::InFlight] {
             let left = sum(account);
             findings.expect(left == 0, || format!("{account:?} still has {left}"));
         }
+        let advanced = sum(Account::Suspense);
+        findings.expect((0..=i128::from(self.debits_returned)).contains(&advanced), || {
+            format!("{advanced} are in suspense, and debits of {} came back", self.debits_returned)
+        });
         let pairs: i128 = [identity, books]
             .iter()
             .flat_map(|sums| sums.accounts.iter())
@@ -219,6 +227,11 @@ impl Economy<'_> {
         for (id, times) in &accepted {
             findings.expect(*times == 1, || format!("{id} was accepted {times} times"));
             findings.expect(meant.contains_key(id), || format!("{id} was accepted and nobody has paid it"));
+        }
+        for id in self.served.keys() {
+            findings.expect(accepted.contains_key(id), || {
+                format!("a page has left for {id}, which was not accepted")
+            });
         }
         for (id, who) in meant.iter().filter(|(id, _)| !accepted.contains_key(*id)) {
             findings.say(format!("{who} has paid {id}, and the shop does not know"));

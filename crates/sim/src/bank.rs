@@ -11,10 +11,13 @@ use florin_crypto::digest;
 use florin_parties::bank::{BankEvent, BankNews, Direction, Order, OrderId};
 
 use crate::dice::Dice;
-use crate::net::Net;
+use crate::net::{Net, Way};
 use crate::plan::Plan;
 use crate::time::Virtual;
 use crate::trace::Trace;
+
+const SUBMIT: Way<'static> = Way { from: "operator", to: "bank", step: "bank: submit" };
+const POLL: Way<'static> = Way { from: "operator", to: "bank", step: "bank: poll" };
 
 /// The bank.
 pub struct Bank {
@@ -32,8 +35,16 @@ struct Inside {
     operator: i64,
     orders: BTreeMap<OrderId, (Order, Timestamp)>,
     events: Vec<BankEvent>,
+    /// Up to here they have been fetched.
+    fetched: usize,
+    /// Orders that were taken up and not decided.
+    deciding: u64,
     codes: BTreeMap<String, Vec<String>>,
-    debits: BTreeMap<OrderId, u32>,
+    carried_out: BTreeMap<OrderId, u32>,
+    unbooked: BTreeMap<i64, u64>,
+    debits_returned: i64,
+    returned: BTreeMap<String, i64>,
+    small: BTreeMap<String, i64>,
 }
 
 /// A valid IBAN for a number.
@@ -101,48 +112,115 @@ impl Bank {
     /// Orders that were carried out more than once.
     #[must_use]
     pub fn twice(&self) -> usize {
-        self.inside().debits.values().filter(|times| **times > 1).count()
+        self.inside().carried_out.values().filter(|times| **times > 1).count()
+    }
+
+    /// Takes a movement on the operator's account off the list of those that its books have not booked; whether there was one.
+    pub fn booked(&self, minor: i64) -> bool {
+        let mut inside = self.inside();
+        let Some(left) = inside.unbooked.get_mut(&minor).filter(|left| **left > 0) else { return false };
+        *left = left.saturating_sub(1);
+        true
+    }
+
+    /// What the operator does not know yet: orders that are not decided, and news that it has not fetched.
+    #[must_use]
+    pub fn waits(&self) -> u64 {
+        let inside = self.inside();
+        let news = inside.events.len().saturating_sub(inside.fetched);
+        inside.deciding.saturating_add(u64::try_from(news).unwrap_or(u64::MAX))
+    }
+
+    /// Debits that were booked and came back, together.
+    #[must_use]
+    pub fn debits_returned(&self) -> i64 {
+        self.inside().debits_returned
+    }
+
+    /// What came to an account with codes.
+    #[must_use]
+    pub fn codes(&self, iban: &str) -> i64 {
+        self.inside().small.get(iban).copied().unwrap_or(0)
+    }
+
+    /// What came back to an account, less what went back from it.
+    #[must_use]
+    pub fn returned(&self, iban: &str) -> i64 {
+        self.inside().returned.get(iban).copied().unwrap_or(0)
     }
 
     async fn book(self: Arc<Self>, order: Order) {
         tokio::time::sleep(Duration::from_millis(self.dice.within(0, self.plan.bank_slow_ms))).await;
         let refuses = order.direction == Direction::Debit && self.dice.per_mille(self.plan.bank_refuses);
-        let at = self.clock.now();
         let amount = i64::try_from(order.amount.minor()).unwrap_or(i64::MAX);
-        let mut inside = self.inside();
-        let there = inside.accounts.get(order.account.iban()).copied();
-        let what = match (order.direction, there) {
-            (_, None) => BankNews::Rejected(order.id, "RC01".into()),
-            (Direction::Debit, Some(there)) if refuses || there < amount => {
-                BankNews::Rejected(order.id, "AM04".into())
-            }
-            (direction, Some(there)) => {
-                let (theirs, ours) = match direction {
-                    Direction::Debit => {
-                        (there.saturating_sub(amount), inside.operator.saturating_add(amount))
-                    }
-                    Direction::Credit => {
-                        (there.saturating_add(amount), inside.operator.saturating_sub(amount))
-                    }
-                };
-                inside.accounts.insert(order.account.iban().to_owned(), theirs);
-                inside.operator = ours;
-                let times = inside.debits.entry(order.id).or_insert(0);
-                *times = times.saturating_add(1);
-                if let Some(code) = order.remittance.strip_prefix("FLORIN CODE ") {
-                    let account = order.account.iban().to_owned();
-                    inside.codes.entry(account).or_default().push(code.to_owned());
-                }
-                BankNews::Booked(order.id)
-            }
+        let there = self.inside().accounts.get(order.account.iban()).copied();
+        let refused = match (order.direction, there) {
+            (_, None) => Some("RC01"),
+            (Direction::Debit, Some(there)) if refuses || there < amount => Some("AM04"),
+            _ => None,
         };
-        let booked = matches!(what, BankNews::Booked(_));
-        let id = digest("florin/v1/sim/news", &[order.id.bytes()]).short();
-        inside.events.push(BankEvent { id, at, what });
+        if let Some(why) = refused {
+            return self.tell(&order, BankNews::Rejected(order.id, why.into()), "rejected");
+        }
+        let ours = if order.direction == Direction::Debit { amount } else { amount.saturating_neg() };
+        self.inside().transfer(&order, ours);
+        self.tell(&order, BankNews::Booked(order.id), "booked");
+        if self.dice.per_mille(self.plan.bank_returns) {
+            tokio::time::sleep(Duration::from_millis(self.dice.within(1, 30_000))).await;
+            let mut inside = self.inside();
+            // What is not there any more cannot be taken back.
+            let there = inside.accounts.get(order.account.iban()).copied().unwrap_or(0);
+            if order.direction == Direction::Credit && there < amount {
+                return;
+            }
+            inside.transfer(&order, ours.saturating_neg());
+            let back = inside.returned.entry(order.account.iban().to_owned()).or_insert(0);
+            *back = back.saturating_add(ours);
+            if order.direction == Direction::Debit {
+                inside.debits_returned = inside.debits_returned.saturating_add(amount);
+            }
+            drop(inside);
+            self.tell(&order, BankNews::Returned(order.id, "MD06".into()), "returned");
+        }
+    }
+
+    fn tell(&self, order: &Order, what: BankNews, outcome: &str) {
+        let id = digest("florin/v1/sim/news", &[order.id.bytes(), outcome.as_bytes()]).short();
+        let event = BankEvent { id, at: self.clock.now(), what };
+        // A statement may say the same thing twice.
+        let twice = !self.net.is_calm() && self.dice.per_mille(self.plan.doubled);
+        let mut inside = self.inside();
+        inside.events.push(event.clone());
+        if outcome != "returned" {
+            inside.deciding = inside.deciding.saturating_sub(1);
+        }
+        if outcome == "booked" {
+            let times = inside.carried_out.entry(order.id).or_insert(0);
+            *times = times.saturating_add(1);
+            if let Some(code) = order.remittance.strip_prefix("FLORIN CODE ") {
+                let account = order.account.iban().to_owned();
+                inside.codes.entry(account.clone()).or_default().push(code.to_owned());
+                let small = inside.small.entry(account).or_insert(0);
+                *small = small.saturating_add(i64::try_from(order.amount.minor()).unwrap_or(i64::MAX));
+            }
+        }
+        if twice {
+            inside.events.push(event);
+        }
         drop(inside);
         let way = if order.direction == Direction::Debit { "debit" } else { "credit" };
-        let outcome = if booked { "booked" } else { "rejected" };
         self.trace.say("bank", format!("{way} of {} {outcome}", order.amount));
+    }
+}
+
+impl Inside {
+    /// Money between the account of an order and the operator's, which gets so much.
+    fn transfer(&mut self, order: &Order, ours: i64) {
+        let theirs = self.accounts.entry(order.account.iban().to_owned()).or_insert(0);
+        *theirs = theirs.saturating_sub(ours);
+        self.operator = self.operator.saturating_add(ours);
+        let unbooked = self.unbooked.entry(ours).or_insert(0);
+        *unbooked = unbooked.saturating_add(1);
     }
 }
 
@@ -153,7 +231,7 @@ impl BankRail for Line {
     fn submit<'a>(&'a self, orders: &'a [Order]) -> RailFuture<'a, Receipt> {
         Box::pin(async move {
             let bank = &self.0;
-            if !bank.net.there().await {
+            if !bank.net.there(SUBMIT).await {
                 return Err(BankError::NotSent);
             }
             let mut receipts = Vec::new();
@@ -165,31 +243,39 @@ impl BankRail for Line {
                     // An id stands for one order: what else has it is a fault of the operator.
                     Some(_) => return Err(BankError::Refused(Box::default())),
                     None => {
-                        bank.inside().orders.insert(order.id, (order.clone(), now));
+                        let mut inside = bank.inside();
+                        inside.orders.insert(order.id, (order.clone(), now));
+                        inside.deciding = inside.deciding.saturating_add(1);
+                        drop(inside);
                         tokio::spawn(Arc::clone(bank).book(order.clone()));
                         now
                     }
                 };
                 receipts.push(OrderReceipt { id: order.id, received_at });
             }
-            if bank.net.back().await { Ok(Receipt { orders: receipts }) } else { Err(BankError::Unknown) }
+            if bank.net.back(SUBMIT).await {
+                Ok(Receipt { orders: receipts })
+            } else {
+                Err(BankError::Unknown)
+            }
         })
     }
 
     fn poll<'a>(&'a self, since: Cursor, max: usize) -> RailFuture<'a, (Vec<BankEvent>, Cursor)> {
         Box::pin(async move {
             let bank = &self.0;
-            if !bank.net.there().await {
+            if !bank.net.there(POLL).await {
                 return Err(BankError::NotSent);
             }
             let (some, cursor) = {
-                let inside = bank.inside();
+                let mut inside = bank.inside();
                 let from = usize::try_from(since.0).unwrap_or(usize::MAX);
                 let some: Vec<BankEvent> = inside.events.iter().skip(from).take(max).cloned().collect();
                 let end = from.saturating_add(some.len()).min(inside.events.len());
+                inside.fetched = inside.fetched.max(from);
                 (some, Cursor(u64::try_from(end).unwrap_or(u64::MAX)))
             };
-            if bank.net.back().await { Ok((some, cursor)) } else { Err(BankError::Unknown) }
+            if bank.net.back(POLL).await { Ok((some, cursor)) } else { Err(BankError::Unknown) }
         })
     }
 

@@ -9,6 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use bytes::Bytes;
+use florin_books::LaneId;
 use florin_http::{ProblemView, Stop};
 use florin_operator::operator::Operator;
 use florin_operator::{OperatorConfig, OperatorError, VaultPlaces, routes};
@@ -19,13 +20,17 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use crate::bank::{Bank, Line};
+use crate::coverage::{Coverage, Fault};
 use crate::machine::Machine;
 use crate::trace::Trace;
+use crate::watch::Watcher;
 
 /// How long a dead operator stays dead.
 const DOWN: Duration = Duration::from_millis(700);
-/// How often it is looked whether its disk has failed.
-const WATCH: Duration = Duration::from_millis(20);
+/// How often it is looked whether its books have failed of themselves.
+const WATCH: Duration = Duration::from_secs(1);
+/// A process whose disk has failed takes so long to end.
+const ENDS: Duration = Duration::from_millis(20);
 
 /// Keys and settings of an operator, made once for all runs of a process.
 pub struct Mould {
@@ -38,9 +43,11 @@ pub struct Host {
     /// The machine.
     pub machine: Machine,
     bank: Arc<Bank>,
+    watcher: Arc<Watcher>,
     config: OperatorConfig,
     dir: tempfile::TempDir,
     trace: Trace,
+    coverage: Coverage,
     running: Mutex<Option<Running>>,
 }
 
@@ -134,14 +141,18 @@ impl Host {
         mould: &Mould,
         machine: Machine,
         bank: &Arc<Bank>,
+        watcher: &Arc<Watcher>,
         trace: &Trace,
+        coverage: &Coverage,
     ) -> Result<Arc<Self>, String> {
         Ok(Arc::new(Self {
             machine,
             bank: Arc::clone(bank),
+            watcher: Arc::clone(watcher),
             config: mould.config.clone(),
             dir: mould.copy().map_err(|e| e.to_string())?,
             trace: trace.clone(),
+            coverage: coverage.clone(),
             running: Mutex::default(),
         }))
     }
@@ -155,15 +166,21 @@ impl Host {
     /// # Errors
     /// [`OperatorError`].
     pub fn start(&self) -> Result<(), OperatorError> {
+        // A machine sets its clock when it starts.
+        self.machine.clock.be_wrong(0);
         let system = self.machine.clock.clone();
         let even = system.clone();
         let clock =
             Arc::new(SteadyClock::new(Box::new(system), Box::new(move || even.passed_ms()), Box::new(|| 0)));
-        let open = |spec, _: &florin_crypto::Secret<32>| self.machine.house(spec);
+        let time = Arc::clone(&clock);
+        let open = |spec, _: &florin_crypto::Secret<32>| self.machine.house(spec, time.clone());
         let rail = Arc::new(Line(Arc::clone(&self.bank)));
         let places = places(self.dir.path());
         let operator =
             Operator::open_on(self.config.clone(), &places, &Passphrase::none(), rail, clock, &open)?;
+        let lanes = [&operator.lanes.identity, &operator.lanes.books];
+        let lanes = [LaneId(0), LaneId(1)].into_iter().zip(lanes.map(|house| house.books.clone()));
+        self.watcher.started(&operator.issuer, &lanes.collect::<Vec<_>>());
         let stop = Stop::new();
         for task in operator.start_moving(&stop) {
             self.machine.keep(task.abort_handle());
@@ -202,9 +219,11 @@ impl Host {
     /// It does not start on what its disks hold.
     pub async fn watch(&self) -> Result<(), OperatorError> {
         loop {
-            tokio::time::sleep(WATCH).await;
+            let _ = tokio::time::timeout(WATCH, self.machine.failed.notified()).await;
+            tokio::time::sleep(ENDS).await;
             let failed = self.running().as_ref().is_some_and(|running| !running.operator.is_ready());
             if failed {
+                self.machine.hit(Fault::DiskFailed);
                 self.restart().await?;
             }
         }
@@ -216,6 +235,10 @@ impl Host {
         let request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, CONTENT_TYPE);
         let request = request.body(Body::from(body)).ok()?;
         let router = self.running().as_ref().map(|running| running.router.clone())?;
+        if self.machine.clock.is_wrong() {
+            self.coverage.hit(Fault::ClockOff, path);
+        }
+        let number = self.machine.doing(path);
         let answering = self.machine.spawn(async move {
             let response = router.oneshot(request).await.ok()?;
             let (parts, body) = response.into_parts();
@@ -223,6 +246,7 @@ impl Host {
             Some(Said { status: parts.status, headers: parts.headers, body })
         });
         let said = answering.await.ok()??;
+        self.machine.done(number);
         let slug = said.problem().and_then(|problem| problem.slug).unwrap_or_default();
         self.trace.say(&self.machine.name, format!("{path} {} {slug}", said.status.as_u16()));
         Some(said)

@@ -3,9 +3,13 @@
 
 pub mod audit;
 pub mod bank;
+mod chaos;
+pub mod coverage;
 pub mod dice;
 pub mod host;
+pub mod ledger;
 pub mod machine;
+mod matters;
 pub mod net;
 pub mod person;
 pub mod plan;
@@ -13,4 +17,5 @@ pub mod run;
 pub mod shop;
 pub mod time;
 pub mod trace;
+pub mod watch;
 pub mod wire;

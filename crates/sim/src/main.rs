@@ -2,11 +2,14 @@
 //! trace. Source: the issue (`cargo xtask sim --seeds N [--from S] [--minutes M]`).
 
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use florin_sim::coverage::Coverage;
 use florin_sim::host::Mould;
-use florin_sim::run::run;
+use florin_sim::run::{Outcome, run};
 
 /// Runs whole economies from seeds.
 #[derive(Parser)]
@@ -26,55 +29,130 @@ struct Args {
     /// Run every seed twice and compare.
     #[arg(long)]
     twice: bool,
+    /// Stop at the first finding, and print no trace.
+    #[arg(long)]
+    until_found: bool,
+    /// Print which faults hit which steps, and which write boundaries.
+    #[arg(long)]
+    coverage: bool,
+    /// Fail if a write boundary that was there so often was never hit.
+    #[arg(long)]
+    covered: Option<u64>,
+    /// How many at a time; as many as there are cores.
+    #[arg(long)]
+    jobs: Option<usize>,
+}
+
+/// What all workers share.
+struct Work {
+    args: Args,
+    begun: Instant,
+    coverage: Coverage,
+    next: AtomicU64,
+    done: AtomicU64,
+    found: AtomicU64,
+    lived_ms: AtomicU64,
+    printing: Mutex<()>,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let mould = match Mould::new() {
-        Ok(mould) => mould,
-        Err(error) => return failed(&error),
+    let jobs = args.jobs.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
+    let work = Work {
+        next: AtomicU64::new(args.from),
+        args,
+        begun: Instant::now(),
+        coverage: Coverage::default(),
+        done: AtomicU64::new(0),
+        found: AtomicU64::new(0),
+        lived_ms: AtomicU64::new(0),
+        printing: Mutex::new(()),
     };
-    let begun = Instant::now();
-    let until = args.minutes.map(|m| Duration::from_secs(m.saturating_mul(60)));
-    let (mut done, mut found, mut lived_ms) = (0u64, 0u64, 0u64);
-    for seed in args.from..args.from.saturating_add(args.seeds) {
-        if until.is_some_and(|until| begun.elapsed() > until) {
-            break;
+    let ok = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(|| work.run())).collect();
+        workers.into_iter().fold(true, |ok, worker| match worker.join() {
+            Ok(Ok(())) => ok,
+            Ok(Err(error)) => {
+                eprintln!("{error}");
+                false
+            }
+            Err(_) => false,
+        })
+    });
+    if work.report() && ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+impl Work {
+    fn run(&self) -> Result<(), String> {
+        let mould = Mould::new()?;
+        let until = self.args.minutes.map(|m| Duration::from_secs(m.saturating_mul(60)));
+        let end = self.args.from.saturating_add(self.args.seeds);
+        loop {
+            let seed = self.next.fetch_add(1, Ordering::SeqCst);
+            let over = until.is_some_and(|until| self.begun.elapsed() > until);
+            let enough = self.args.until_found && self.found.load(Ordering::SeqCst) > 0;
+            if seed >= end || over || enough {
+                return Ok(());
+            }
+            self.one(&mould, seed)?;
         }
-        let outcome = match run(&mould, seed) {
-            Ok(outcome) => outcome,
-            Err(error) => return failed(&error),
+    }
+
+    fn one(&self, mould: &Mould, seed: u64) -> Result<(), String> {
+        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(mould, seed, &self.coverage)));
+        let again = format!("again with --seeds 1 --from {seed}");
+        self.done.fetch_add(1, Ordering::SeqCst);
+        let Ok(outcome) = ran else {
+            self.found.fetch_add(1, Ordering::SeqCst);
+            println!("seed {seed} found a panic: {again}");
+            return Ok(());
         };
-        if args.twice && !same(&mould, seed, &outcome.trace) {
-            println!("seed {seed}: the second run was another one");
-            found = found.saturating_add(1);
-        }
-        if args.trace || !outcome.findings.is_empty() {
+        let outcome = outcome?;
+        self.lived_ms.fetch_add(outcome.passed_ms, Ordering::SeqCst);
+        let differs = if self.args.twice { difference(mould, &outcome)? } else { None };
+        let _printing = self.printing.lock();
+        if self.args.trace || (!outcome.findings.is_empty() && !self.args.until_found) {
             println!("{}", outcome.trace);
         }
+        if let Some((first, second)) = &differs {
+            println!("seed {seed}: the second run was another one:\n{first}\n{second}");
+        }
         if !outcome.findings.is_empty() {
-            found = found.saturating_add(1);
-            println!("seed {seed} found {}: again with --seeds 1 --from {seed}", outcome.findings.join("; "));
+            println!("seed {seed} found {}: {again}", outcome.findings.join("; "));
         }
-        done = done.saturating_add(1);
-        lived_ms = lived_ms.saturating_add(outcome.passed_ms);
+        if differs.is_some() || !outcome.findings.is_empty() {
+            self.found.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
     }
-    let took = begun.elapsed().as_secs_f64();
-    println!("{done} seeds, {found} with findings, {} simulated minutes in {took:.1} s", lived_ms / 60_000);
-    if found == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
 
-fn same(mould: &Mould, seed: u64, trace: &str) -> bool {
-    run(mould, seed).is_ok_and(|again| {
-        let differs = again.trace.lines().zip(trace.lines()).find(|(a, b)| a != b);
-        if let Some((a, b)) = differs {
-            println!("first difference:\n{b}\n{a}");
+    fn report(&self) -> bool {
+        let (done, found) = (self.done.load(Ordering::SeqCst), self.found.load(Ordering::SeqCst));
+        let minutes = self.lived_ms.load(Ordering::SeqCst) / 60_000;
+        if self.args.coverage {
+            println!("{}\n", self.coverage.report());
         }
-        again.trace == trace
-    })
+        let mut ok = found == 0;
+        if let Some(often) = self.args.covered {
+            let (missing, all) = self.coverage.missing(often);
+            missing.iter().for_each(|one| println!("never hit: {one}"));
+            println!(
+                "write boundaries that were there {often} times or more: {all}, never hit {}",
+                missing.len()
+            );
+            ok &= missing.is_empty();
+        }
+        let took = self.begun.elapsed().as_secs_f64();
+        println!("{done} seeds, {found} with findings, {minutes} simulated minutes in {took:.1} s");
+        ok
+    }
 }
 
-fn failed(error: &str) -> ExitCode {
-    eprintln!("{error}");
-    ExitCode::FAILURE
+/// The first lines that differ when a seed is run again.
+fn difference(mould: &Mould, outcome: &Outcome) -> Result<Option<(String, String)>, String> {
+    let again = run(mould, outcome.plan.seed, &Coverage::default())?;
+    let mut pairs = outcome.trace.lines().zip(again.trace.lines());
+    let first = pairs.find(|(a, b)| a != b).map(|(a, b)| (a.to_owned(), b.to_owned()));
+    let ends = || ("one of them ends earlier".to_owned(), String::new());
+    Ok(if again.trace == outcome.trace { None } else { Some(first.unwrap_or_else(ends)) })
 }

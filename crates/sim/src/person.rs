@@ -1,39 +1,38 @@
 //! A person with a wallet: does one matter after another, loses the process now and then, and takes up where it was.
 //! Source: reliability.md, R9; VarietyCash §3.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use florin_books::{LaneId, LaneSpec};
-use florin_crypto::Secret;
-use florin_money::{Amount, Currency};
+use florin_crypto::{Secret, decode_strict};
 use florin_parties::Roles;
 use florin_shell::Passphrase;
-use florin_wallet::{
-    BuyOptions, CoinMix, EnrolState, OpenOptions, Output, PayInvoiceOptions, PayOptions, Policy,
-    ReceiveOptions, RedeemAmount, RefundChoice, RequestOptions, Seed, SendOptions, SendTo, Wallet,
-    WalletError,
-};
+use florin_shell::exchange::{EXCHANGE, Exchange};
+use florin_wallet::{EnrolState, OpenOptions, Seed, Wallet, WalletError};
 
 use crate::bank::Bank;
+use crate::coverage::{Coverage, Fault};
 use crate::machine::Machine;
-use crate::shop;
 use crate::trace::Trace;
 use crate::wire::Wire;
 
+/// How often it is looked whether its books have failed of themselves.
+const WATCH: Duration = Duration::from_secs(1);
+/// A process whose disk has failed takes so long to end.
+const ENDS: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(8);
-const INVOICE_LASTS: Duration = Duration::from_secs(30);
-const ANYTHING: Policy = Policy { max: None, yes: true };
 
 /// What people show each other: invoices, and texts of coins. It is paper: no crash touches it.
 #[derive(Default)]
 pub struct Board {
-    invoices: Mutex<Vec<String>>,
-    texts: Mutex<Vec<String>>,
+    pub(crate) invoices: Mutex<Vec<(String, u64)>>,
+    pub(crate) texts: Mutex<Vec<String>>,
 }
 
-fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -45,12 +44,17 @@ pub struct Person {
     pub iban: String,
     seed: [u8; 32],
     wire: Wire,
-    bank: Arc<Bank>,
-    board: Arc<Board>,
-    trace: Trace,
+    pub(crate) bank: Arc<Bank>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) trace: Trace,
     dir: tempfile::TempDir,
     wallet: Mutex<Option<Arc<Wallet>>>,
+    pub(crate) coverage: Coverage,
+    pub(crate) at: Mutex<Option<&'static str>>,
+    dead: Mutex<Option<()>>,
+    meant: Mutex<BTreeMap<(&'static str, u64), u64>>,
     left: AtomicU64,
+    pages: AtomicBool,
     faults: Mutex<Vec<String>>,
 }
 
@@ -68,6 +72,7 @@ impl Person {
         trace: &Trace,
         matters: u64,
     ) -> std::io::Result<Arc<Self>> {
+        let coverage = wire.net.coverage.clone();
         let mut seed = [0; 32];
         (machine.dice().entropy())().fill(&mut seed);
         Ok(Arc::new(Self {
@@ -80,7 +85,12 @@ impl Person {
             trace: trace.clone(),
             dir: tempfile::tempdir()?,
             wallet: Mutex::default(),
+            coverage,
+            at: Mutex::default(),
+            dead: Mutex::default(),
+            meant: Mutex::default(),
             left: AtomicU64::new(matters),
+            pages: AtomicBool::new(false),
             faults: Mutex::default(),
         }))
     }
@@ -97,6 +107,18 @@ impl Person {
         locked(&self.faults).clone()
     }
 
+    /// What it has meant to pay, and how often: to whom and how much.
+    #[must_use]
+    pub fn meant(&self) -> BTreeMap<(&'static str, u64), u64> {
+        locked(&self.meant).clone()
+    }
+
+    pub(crate) fn means(&self, whom: &'static str, minor: u64) {
+        let mut meant = locked(&self.meant);
+        let times = meant.entry((whom, minor)).or_insert(0);
+        *times = times.saturating_add(1);
+    }
+
     /// Whether nothing is left to do.
     #[must_use]
     pub fn is_done(&self) -> bool {
@@ -111,19 +133,42 @@ impl Person {
 
     /// Kills it and starts it again after a while.
     pub async fn restart(self: &Arc<Self>) {
+        if let Some(matter) = locked(&self.at).take() {
+            self.coverage.hit(Fault::Killed, &format!("wallet: {matter}"));
+        }
         drop(locked(&self.wallet).take());
         self.machine.kill().await;
         tokio::time::sleep(Duration::from_millis(300)).await;
         self.start();
     }
 
+    /// Starts it again whenever its disk has failed.
+    pub async fn watch(self: &Arc<Self>) {
+        loop {
+            let _ = tokio::time::timeout(WATCH, self.machine.failed.notified()).await;
+            tokio::time::sleep(ENDS).await;
+            // It is told also while it opens, when there is no wallet yet.
+            let failed = locked(&self.dead).take().is_some()
+                || self.wallet().is_some_and(|wallet| wallet.books().is_failed());
+            if failed {
+                if let Some(matter) = locked(&self.at).clone() {
+                    self.coverage.hit(Fault::DiskFailed, &format!("wallet: {matter}"));
+                }
+                self.restart().await;
+            }
+        }
+    }
+
     /// Opens the wallet, without doing anything.
     async fn open(&self) -> Result<Arc<Wallet>, WalletError> {
         let spec = LaneSpec { lane: LaneId(1), registers: Vec::new() };
-        let house = self.machine.house(spec)?;
+        let house = self.machine.house(spec, Arc::new(self.machine.clock.clone()))?;
         let network = self.wire.network();
         while let Err(error) = Wallet::begin_on(&house, "http://operator.test", &network).await {
             self.judge("begin", &error);
+            if self.machine.is_broken() {
+                return Err(error);
+            }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         let none = Passphrase::none();
@@ -139,22 +184,31 @@ impl Person {
     async fn live(self: Arc<Self>) {
         let wallet = match self.open().await {
             Ok(wallet) => wallet,
-            Err(error) => return self.judge("open", &error),
+            Err(error) => {
+                self.judge("open", &error);
+                *locked(&self.dead) = Some(());
+                return;
+            }
         };
         self.settle_in(&wallet).await;
         while self.left.load(Ordering::SeqCst) > 0 {
             let pause = self.machine.dice().within(0, 3000);
             tokio::time::sleep(Duration::from_millis(pause)).await;
             self.matter(&wallet).await;
+            *locked(&self.at) = None;
             let _ = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         }
     }
 
     /// Says what came of something; what says that books or keys are broken is a fault.
-    fn judge(&self, what: &str, error: &WalletError) {
+    pub(crate) fn judge(&self, what: &str, error: &WalletError) {
         let slug = error.slug();
         self.trace.say(&self.machine.name, format!("{what}: {slug}"));
-        if matches!(slug, "books-not-usable" | "keys-not-usable" | "key-list-not-valid" | "operator-changed")
+        if !self.machine.is_broken()
+            && matches!(
+                slug,
+                "books-not-usable" | "keys-not-usable" | "key-list-not-valid" | "operator-changed"
+            )
         {
             locked(&self.faults).push(format!("{}: {what}: {error}", self.machine.name));
         }
@@ -185,87 +239,28 @@ impl Person {
         Ok(wallet.confirm(&code).await?.state == EnrolState::Enrolled)
     }
 
-    async fn matter(&self, wallet: &Wallet) {
-        let dice = self.machine.dice();
-        let amount = |low, high| Amount::new(dice.within(low, high), Currency::FLO);
-        let n = dice.below(6);
-        // Without coins there is little to do.
-        let poor = wallet.balance().is_ok_and(|b| b.balances.iter().all(|row| row.free.minor() < 40));
-        let (what, done) = match if poor && dice.per_mille(800) { 0 } else { dice.below(16) } {
-            0..3 => ("buy", self.buy(wallet, amount(20, 400)).await),
-            3..6 => ("pay /a", self.page(wallet, "GET", &format!("/a/{n}")).await),
-            6 => ("post /a", self.page(wallet, "POST", &format!("/a/{n}")).await),
-            7 => ("pay /b", self.page(wallet, "GET", &format!("/b/{n}")).await),
-            8 => ("request", self.request(wallet, amount(1, 60)).await),
-            9 => ("pay invoice", self.pay_invoice(wallet).await),
-            10 => ("send", self.send(wallet, amount(1, 60)).await),
-            11 => ("receive", self.receive(wallet).await),
-            12 => ("take back", self.take_back(wallet).await),
-            13 => ("refresh", wallet.refresh(true).await.map(|_| ())),
-            14 => ("redeem", self.redeem(wallet, amount(1, 80)).await),
-            _ => ("status", wallet.status().await.map(|_| ())),
-        };
-        match done {
-            Ok(()) => self.trace.say(&self.machine.name, format!("{what}: done")),
-            Err(error) => self.judge(what, &error),
+    /// Puts into the trace what the wallet says of itself.
+    pub fn tell(&self) {
+        let name = &self.machine.name;
+        let Some(wallet) = self.wallet() else { return self.trace.say(name, "has no wallet") };
+        if let Ok(history) = wallet.history(usize::MAX) {
+            for e in history.entries {
+                let what =
+                    format!("{} {} {} with {} {} {:?}", e.kind, e.outcome, e.amount, e.with, e.id, e.reason);
+                self.trace.say(name, format!("history: {} {what}", e.at));
+            }
+        }
+        for (_, document) in wallet.books().scan(EXCHANGE).unwrap_or_default() {
+            let Ok(x) = decode_strict::<Exchange>(&document.value) else { continue };
+            self.trace
+                .say(name, format!("open: {} since {} with {} coins", x.to, x.since.0, x.reserved.len()));
         }
     }
 
-    async fn buy(&self, wallet: &Wallet, amount: Amount) -> Result<(), WalletError> {
-        let dice = self.machine.dice();
-        let choices = [RefundChoice::No, RefundChoice::ByKey, RefundChoice::ByName];
-        let refund = dice.one_of(&choices).copied().unwrap_or_default();
-        let mix = if dice.per_mille(500) { CoinMix::Mixed } else { CoinMix::Few };
-        let options = BuyOptions { refund, mix, wait: Duration::from_secs(4), new: dice.per_mille(300) };
-        wallet.buy(amount, &options).await.map(|_| ())
-    }
-
-    async fn page(&self, wallet: &Wallet, method: &str, path: &str) -> Result<(), WalletError> {
-        let options = PayOptions { method: method.to_owned(), policy: ANYTHING, ..PayOptions::default() };
-        let url = format!("{}{path}", shop::URL);
-        wallet.pay(&url, &options, &mut Output::Memory(Vec::new())).await.map(|_| ())
-    }
-
-    async fn request(&self, wallet: &Wallet, amount: Amount) -> Result<(), WalletError> {
-        let options = RequestOptions { expires: INVOICE_LASTS, new: true, ..RequestOptions::default() };
-        let asked = wallet.invoice(amount, &options).await?;
-        locked(&self.board.invoices).push(asked.invoice.clone());
-        wallet.wait_for_payment(&asked.invoice, Duration::from_secs(3)).await.map(|_| ())
-    }
-
-    async fn pay_invoice(&self, wallet: &Wallet) -> Result<(), WalletError> {
-        let invoice = self.machine.dice().one_of(&locked(&self.board.invoices)).cloned();
-        let Some(invoice) = invoice else { return Ok(()) };
-        let cancel = self.machine.dice().per_mille(200);
-        let options = PayInvoiceOptions { policy: ANYTHING, cancel };
-        wallet.pay_invoice(&invoice, &options).await.map(|_| ())
-    }
-
-    async fn send(&self, wallet: &Wallet, amount: Amount) -> Result<(), WalletError> {
-        let options = SendOptions { memo: String::new(), to: SendTo::Bearer, policy: ANYTHING };
-        let sent = wallet.send(amount, &options).await?;
-        locked(&self.board.texts).extend(sent.text);
-        Ok(())
-    }
-
-    async fn receive(&self, wallet: &Wallet) -> Result<(), WalletError> {
-        let text = self.machine.dice().one_of(&locked(&self.board.texts)).cloned();
-        let Some(text) = text else { return Ok(()) };
-        let options =
-            ReceiveOptions { rest: self.machine.dice().per_mille(500), ..ReceiveOptions::default() };
-        wallet.receive(&text, &options).await.map(|_| ())
-    }
-
-    async fn take_back(&self, wallet: &Wallet) -> Result<(), WalletError> {
-        let sent = wallet.balance()?.sent;
-        let Some(row) = self.machine.dice().one_of(&sent) else { return Ok(()) };
-        wallet.take_back(&row.id).await.map(|_| ())
-    }
-
-    async fn redeem(&self, wallet: &Wallet, amount: Amount) -> Result<(), WalletError> {
-        let all = self.machine.dice().per_mille(100);
-        let wanted = if all { RedeemAmount::All(Currency::FLO) } else { RedeemAmount::Exactly(amount) };
-        wallet.redeem(wanted).await.map(|_| ())
+    /// Whether a page is paid that has not come.
+    #[must_use]
+    pub fn waits_for_pages(&self) -> bool {
+        self.pages.load(Ordering::SeqCst)
     }
 
     /// Settles what is open, with a network that works again; what is still open then.
@@ -282,6 +277,7 @@ impl Person {
                 Err(error) => self.judge("take back at the end", &error),
             }
         }
+        self.pages.store(status.open.iter().any(|item| item.paid), Ordering::SeqCst);
         Ok(status.open.iter().filter(|item| !item.paid).map(|item| item.what.clone()).collect())
     }
 }

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use florin_merchant::Settle;
+
 use crate::dice::Dice;
 
 /// A run.
@@ -14,24 +16,40 @@ pub struct Plan {
     pub people: u64,
     /// What each of them does, in matters.
     pub matters: u64,
+    /// What the shop has its payments settled to.
+    pub settle: Settle,
     /// Messages that get lost, in a thousand.
     pub lost: u64,
     /// Answers that get lost after the deed, in a thousand.
     pub answers_lost: u64,
     /// Messages that arrive twice, in a thousand.
     pub doubled: u64,
+    /// Messages and answers that are altered on their way, in a thousand.
+    pub altered: u64,
     /// The longest a message is under way, in milliseconds.
     pub delay_max_ms: u64,
-    /// Crashes of the operator at a write to its disk.
-    pub operator_crashes: u64,
+    /// Lines that are cut for a while, in one direction.
+    pub cuts: u64,
+    /// Failures of the operator's disks at a write.
+    pub operator_disk: u64,
     /// Kills of the operator between two writes.
     pub operator_kills: u64,
+    /// Failures of a wallet's disk.
+    pub wallet_disk: u64,
     /// Kills of a wallet.
     pub wallet_kills: u64,
+    /// Failures of the gate's disk.
+    pub gate_disk: u64,
     /// Kills of the gate.
     pub gate_kills: u64,
+    /// How often the disks of somebody are full for a while.
+    pub full: u64,
+    /// How often somebody's clock jumps, and is set right again.
+    pub clock_jumps: u64,
     /// Debits that the bank refuses, in a thousand.
     pub bank_refuses: u64,
+    /// Booked orders that come back, in a thousand.
+    pub bank_returns: u64,
     /// The longest the bank takes to book, in milliseconds.
     pub bank_slow_ms: u64,
     /// Records between two folds.
@@ -40,8 +58,12 @@ pub struct Plan {
     pub batch_max: u64,
     /// How far a wallet's clock is off, in milliseconds.
     pub skew_ms: u64,
-    /// Messages that a thief sends again, in a thousand.
+    /// How much a clock gains or loses, in millionths.
+    pub drift_ppm: u64,
+    /// Messages that a thief sends again, and as many that he forges, in a thousand.
     pub thief: u64,
+    /// Whether everybody starts anew before everything is added up, in a thousand.
+    pub anew: u64,
 }
 
 impl Plan {
@@ -53,52 +75,47 @@ impl Plan {
         let net = if seed.is_multiple_of(5) { 0 } else { 1 };
         let crash = if seed.is_multiple_of(7) { 0 } else { 1 };
         let some = |max: u64, on: u64| dice.within(0, max).saturating_mul(on);
+        let pick = |of: &[u64]| dice.one_of(of).copied().unwrap_or(0);
         Self {
             seed,
             people: dice.within(2, 3),
             matters: dice.within(6, 16),
+            settle: dice
+                .one_of(&[Settle::Refresh, Settle::Refresh, Settle::Redeem, Settle::Aggregate])
+                .copied()
+                .unwrap_or_default(),
             lost: some(300, net),
             answers_lost: some(200, net),
             doubled: some(100, net),
-            delay_max_ms: *dice.one_of(&[5, 50, 500, 5_000]).unwrap_or(&5),
-            operator_crashes: some(3, crash),
+            altered: pick(&[0, 0, 20, 150]).saturating_mul(net),
+            delay_max_ms: pick(&[5, 50, 500, 5_000]),
+            cuts: some(4, net),
+            operator_disk: some(4, crash),
             operator_kills: some(2, crash),
-            wallet_kills: some(3, crash),
+            wallet_disk: some(3, crash),
+            wallet_kills: some(2, crash),
+            gate_disk: some(2, crash),
             gate_kills: some(2, crash),
-            bank_refuses: *dice.one_of(&[0, 0, 100, 400]).unwrap_or(&0),
-            bank_slow_ms: *dice.one_of(&[1, 200, 5_000]).unwrap_or(&1),
-            fold_every: *dice.one_of(&[1, 3, 16, 4096]).unwrap_or(&16),
-            batch_max: *dice.one_of(&[1, 4, 512]).unwrap_or(&4),
-            skew_ms: *dice.one_of(&[0, 0, 1_000, 60_000]).unwrap_or(&0),
-            thief: *dice.one_of(&[0, 50, 300]).unwrap_or(&0),
+            full: pick(&[0, 0, 1, 2]).saturating_mul(crash),
+            clock_jumps: pick(&[0, 0, 1, 3]),
+            bank_refuses: pick(&[0, 0, 100, 400]),
+            bank_returns: pick(&[0, 0, 0, 100]),
+            bank_slow_ms: pick(&[1, 200, 5_000]),
+            fold_every: pick(&[1, 3, 16, 4096]),
+            batch_max: pick(&[1, 4, 512]),
+            skew_ms: pick(&[0, 0, 1_000, 60_000]),
+            drift_ppm: pick(&[0, 50, 1_000]),
+            thief: pick(&[0, 50, 300]),
+            anew: pick(&[0, 1_000]),
         }
     }
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "seed {} people {} matters {} lost {} answers-lost {} doubled {} delay-max-ms {} operator-crashes {} \
-             operator-kills {} wallet-kills {} gate-kills {} bank-refuses {} bank-slow-ms {} fold-every {} batch-max {} \
-             skew-ms {} thief {}",
-            self.seed,
-            self.people,
-            self.matters,
-            self.lost,
-            self.answers_lost,
-            self.doubled,
-            self.delay_max_ms,
-            self.operator_crashes,
-            self.operator_kills,
-            self.wallet_kills,
-            self.gate_kills,
-            self.bank_refuses,
-            self.bank_slow_ms,
-            self.fold_every,
-            self.batch_max,
-            self.skew_ms,
-            self.thief,
-        )
+        // The fields as they are called, in their order: none can be forgotten.
+        let fields = format!("{self:?}");
+        let inside = fields.trim_start_matches("Plan { ").trim_end_matches(" }");
+        f.write_str(&inside.replace(", ", " ").replace(": ", "=").replace('_', "-"))
     }
 }

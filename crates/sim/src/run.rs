@@ -5,19 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use florin_crypto::Digest;
+use florin_operator::OperatorError;
+use florin_operator::operator::Operator;
 use florin_shell::description::{self, Description};
+use florin_store::Books;
 
-use crate::audit::Economy;
+use crate::audit::{Economy, Findings};
 use crate::bank::{Bank, iban};
+use crate::coverage::Coverage;
 use crate::dice::Dice;
 use crate::host::{Host, Mould};
+use crate::ledger::{Account, Between};
 use crate::machine::Machine;
 use crate::net::Net;
 use crate::person::{Board, Person};
 use crate::plan::Plan;
-use crate::shop::Shop;
+use crate::shop::{ACCOUNT, Shop};
 use crate::time::Virtual;
 use crate::trace::Trace;
+use crate::watch::Watcher;
 use crate::wire::Wire;
 
 /// What everybody begins with, in minor units.
@@ -48,15 +54,17 @@ pub struct Outcome {
 }
 
 /// Everybody.
-struct Town {
-    plan: Arc<Plan>,
-    trace: Trace,
+pub(crate) struct Town {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) clock: Virtual,
+    pub(crate) trace: Trace,
     net: Net,
     bank: Arc<Bank>,
-    host: Arc<Host>,
-    shop: Arc<Shop>,
-    people: Vec<Arc<Person>>,
-    signed: Vec<u8>,
+    watcher: Arc<Watcher>,
+    pub(crate) host: Arc<Host>,
+    pub(crate) shop: Arc<Shop>,
+    pub(crate) people: Vec<Arc<Person>>,
+    pub(crate) signed: Vec<u8>,
 }
 
 /// Something that is not so, told to the auditor: it has to find it out.
@@ -76,33 +84,37 @@ pub enum Lie {
 ///
 /// # Errors
 /// The system's, in words; what the run itself finds is no error.
-pub fn run(mould: &Mould, seed: u64) -> Result<Outcome, String> {
-    run_told(mould, seed, None)
+pub fn run(mould: &Mould, seed: u64, coverage: &Coverage) -> Result<Outcome, String> {
+    run_told(mould, seed, coverage, None)
 }
 
 /// Runs a seed, and tells the auditor something that is not so.
 ///
 /// # Errors
 /// As for [`run`].
-pub fn run_told(mould: &Mould, seed: u64, lie: Option<Lie>) -> Result<Outcome, String> {
+pub fn run_told(mould: &Mould, seed: u64, coverage: &Coverage, lie: Option<Lie>) -> Result<Outcome, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.map_err(|e| e.to_string())?;
-    let outcome = runtime.block_on(whole(mould, seed, lie));
+    let outcome = runtime.block_on(whole(mould, seed, coverage, lie));
     runtime.shutdown_background();
     outcome
 }
 
-async fn whole(mould: &Mould, seed: u64, lie: Option<Lie>) -> Result<Outcome, String> {
+async fn whole(mould: &Mould, seed: u64, coverage: &Coverage, lie: Option<Lie>) -> Result<Outcome, String> {
     let plan = Arc::new(Plan::of(seed));
     let clock = Virtual::begin();
     let trace = Trace::new(clock.clone());
     trace.say("plan", &*plan);
-    let town = Town::open(mould, &plan, &clock, &trace).await?;
+    let town = Town::open(mould, &plan, &clock, &trace, coverage).await?;
     let mut findings = Vec::new();
     match tokio::time::timeout(LONGEST, town.live()).await {
         Ok(Ok(())) => findings.extend(town.rest(lie).await),
         Ok(Err(error)) => findings.push(error),
         Err(_) => findings.push("it does not come to an end".into()),
+    }
+    findings.extend(town.watcher.findings());
+    if !findings.is_empty() {
+        town.people.iter().for_each(|person| person.tell());
     }
     let (writes, passed_ms) = (town.host.machine.writes(), clock.passed_ms());
     for finding in &findings {
@@ -113,30 +125,53 @@ async fn whole(mould: &Mould, seed: u64, lie: Option<Lie>) -> Result<Outcome, St
 }
 
 impl Town {
-    async fn open(mould: &Mould, plan: &Arc<Plan>, clock: &Virtual, trace: &Trace) -> Result<Self, String> {
-        let net = Net::new(plan);
+    async fn open(
+        mould: &Mould,
+        plan: &Arc<Plan>,
+        clock: &Virtual,
+        trace: &Trace,
+        coverage: &Coverage,
+    ) -> Result<Self, String> {
+        let net = Net::new(plan, clock, coverage);
+        net.says().iter().for_each(|cut| trace.say("cut", cut));
         let bank = Bank::new(plan, clock, &net, trace);
-        let machine = |name: &str, clock: Virtual| Machine::new(name, plan, clock, trace);
-        let host = Host::new(mould, machine("operator", clock.clone()), &bank, trace)?;
+        let watcher = Watcher::new(&bank, trace);
+        let machine = |name: &str, clock: Virtual| Machine::new(name, plan, clock, trace, coverage);
+        let looks = Arc::clone(&watcher);
+        let operators = machine("operator", clock.clone())
+            .watched(Arc::new(move |lane, books: &Books| looks.written(lane, books)));
+        let host = Host::new(mould, operators, &bank, &watcher, trace, coverage)?;
         host.start().map_err(|e| e.to_string())?;
         let said = host.call(description::PATH, Vec::new()).await.ok_or("the operator says nothing")?;
         let signed = Description::signed_list(&said.body).ok_or("the operator has no keys")?;
-        let shop = Shop::new(machine("shop", clock.clone()), &net, trace);
-        let board = Arc::new(Board::default());
         let dice = Dice::new(plan.seed, "skew");
+        let drift = |dice: &Dice| {
+            let ppm = i64::try_from(dice.below(plan.drift_ppm.saturating_add(1))).unwrap_or(0);
+            if dice.per_mille(500) { ppm } else { ppm.saturating_neg() }
+        };
+        let shop = machine("shop", clock.off_by(0, drift(&dice)));
+        let shop = Shop::new(shop, &net, &bank, plan.settle, trace);
+        bank.open(&iban(ACCOUNT), 0);
+        let board = Arc::new(Board::default());
         let mut people = Vec::new();
         for n in 0..plan.people {
             let account = iban(n);
             bank.open(&account, MONEY);
             let skew = i64::try_from(dice.below(plan.skew_ms.saturating_add(1))).unwrap_or(0);
             let skew = if dice.per_mille(500) { skew } else { skew.saturating_neg() };
-            let wire = Wire { net: net.clone(), host: Arc::clone(&host), shop: Some(Arc::clone(&shop)) };
-            let machine = machine(&format!("person{n}"), clock.off_by(skew));
+            let name = format!("person{n}");
+            let wire = Wire {
+                who: name.clone(),
+                net: net.clone(),
+                host: Arc::clone(&host),
+                shop: Some(Arc::clone(&shop)),
+            };
+            let machine = machine(&name, clock.off_by(skew, drift(&dice)));
             let person = Person::new(machine, account, wire, &bank, &board, trace, plan.matters);
             people.push(person.map_err(|e| e.to_string())?);
         }
-        let plan = Arc::clone(plan);
-        Ok(Self { plan, trace: trace.clone(), net, bank, host, shop, people, signed })
+        let (plan, clock) = (Arc::clone(plan), clock.clone());
+        Ok(Self { plan, clock, trace: trace.clone(), net, bank, watcher, host, shop, people, signed })
     }
 
     /// Until everybody has seen to everything, with all that goes wrong meanwhile.
@@ -144,8 +179,18 @@ impl Town {
         let watching = Arc::clone(&self.host);
         let watch =
             async move { watching.watch().await.map_err(|e| format!("the operator does not start: {e}")) };
+        let watch_shop = self.shop.watch(&self.host, &self.signed);
+        let watch_people = async {
+            let watches = self.people.iter().map(|person| {
+                let person = Arc::clone(person);
+                tokio::spawn(async move { person.watch().await })
+            });
+            let watches: Vec<_> = watches.collect();
+            let _ends = Ends(watches.iter().map(tokio::task::JoinHandle::abort_handle).collect());
+            std::future::pending::<()>().await;
+        };
         let busy = async {
-            self.shop.start(&self.host, &self.signed).await.map_err(|e| format!("the shop: {e}"))?;
+            self.shop.start_anew(&self.host, &self.signed).await;
             self.people.iter().for_each(Person::start);
             let chaos = self.chaos();
             tokio::pin!(chaos);
@@ -163,51 +208,17 @@ impl Town {
         tokio::select! {
             biased;
             failed = watch => failed,
+            () = watch_shop => Ok(()),
+            () = watch_people => Ok(()),
             done = busy => done,
         }
-    }
-
-    /// Kills and crashes, one after another; then it waits for ever.
-    async fn chaos(&self) -> Result<(), String> {
-        let dice = Dice::new(self.plan.seed, "chaos");
-        let mut events = Vec::new();
-        for (kind, times) in [
-            (0, self.plan.operator_crashes),
-            (1, self.plan.operator_kills),
-            (2, self.plan.wallet_kills),
-            (3, self.plan.gate_kills),
-        ] {
-            events.extend((0..times).map(|_| (dice.within(500, 60_000), kind)));
-        }
-        events.sort_unstable();
-        let mut passed = 0;
-        for (at, kind) in events {
-            tokio::time::sleep(Duration::from_millis(at.saturating_sub(passed))).await;
-            passed = at;
-            match kind {
-                0 => self.host.machine.crash_soon(),
-                1 => self.host.restart().await.map_err(|e| format!("the operator does not start: {e}"))?,
-                2 => {
-                    if let Some(person) = dice.one_of(&self.people) {
-                        person.restart().await;
-                    }
-                }
-                _ => {
-                    self.shop.kill().await;
-                    tokio::time::sleep(Duration::from_millis(300)).await;
-                    let opened = self.shop.start(&self.host, &self.signed).await;
-                    opened.map_err(|e| format!("the shop does not start: {e}"))?;
-                }
-            }
-        }
-        std::future::pending().await
     }
 
     /// Faults stop; everything comes to rest, and is added up.
     async fn rest(&self, lie: Option<Lie>) -> Vec<String> {
         self.net.calm();
         self.trace.say("calm", "nothing goes wrong any more");
-        if let Err(error) = self.host.restart().await {
+        if let Err(error) = self.all_up().await {
             return vec![format!("the operator does not start: {error}")];
         }
         let mut open = Vec::new();
@@ -224,12 +235,34 @@ impl Town {
         let limit = REST.saturating_add(Duration::from_millis(self.plan.skew_ms));
         let _ = tokio::time::timeout(limit, settling).await;
         // A page that is known to be paid may still be had from its shop for a while; then its coins are taken off.
-        tokio::time::sleep(PAGES).await;
-        let _ = self.still_open().await;
+        if self.people.iter().any(|person| person.waits_for_pages()) {
+            tokio::time::sleep(PAGES).await;
+            let _ = self.still_open().await;
+        }
         let mut findings: Vec<String> = open.into_iter().map(|what| format!("still open: {what}")).collect();
         findings.extend(self.people.iter().flat_map(|person| person.faults()));
         findings.extend(self.audit(lie));
         findings
+    }
+
+    /// Everybody runs again, on disks that have room and with clocks that are right.
+    async fn all_up(&self) -> Result<(), OperatorError> {
+        let people = self.people.iter().map(|person| &person.machine);
+        for machine in [&self.host.machine, &self.shop.machine].into_iter().chain(people) {
+            machine.disarm();
+            machine.clock.be_wrong(0);
+        }
+        self.host.restart().await?;
+        let anew = Dice::new(self.plan.seed, "anew").per_mille(self.plan.anew);
+        if anew || self.shop.desk().is_none_or(|desk| desk.house.books.is_failed()) {
+            self.shop.start_anew(&self.host, &self.signed).await;
+        }
+        for person in &self.people {
+            if anew || person.wallet().is_none_or(|wallet| wallet.books().is_failed()) {
+                person.restart().await;
+            }
+        }
+        Ok(())
     }
 
     async fn still_open(&self) -> Vec<String> {
@@ -249,6 +282,10 @@ impl Town {
                 Ok(n) => open.push(format!("shop: {n} requests")),
                 Err(error) => open.push(format!("shop: {error}")),
             }
+        }
+        let waits = self.bank.waits();
+        if waits > 0 {
+            open.push(format!("bank: {waits} orders and news"));
         }
         if let Some(operator) = self.host.operator() {
             for house in [&operator.lanes.identity, &operator.lanes.books] {
@@ -270,6 +307,8 @@ impl Town {
         let mut economy = Economy {
             operator: &operator,
             bank: self.bank.of_operator(),
+            debits_returned: self.bank.debits_returned(),
+            served: self.shop.served(),
             wallets: wallets.iter().map(|(name, wallet)| (name.clone(), &**wallet)).collect(),
             gate: &gate,
         };
@@ -284,7 +323,11 @@ impl Town {
             Some(Lie::PurseIsMissing) => drop(economy.wallets.pop()),
             Some(Lie::NoPayerMeantIt) => economy.wallets.clear(),
         }
-        let mut findings = economy.audit().0;
+        let mut findings = economy.audit();
+        if lie.is_none() {
+            self.people(&operator, &mut findings);
+        }
+        let mut findings = findings.0;
         let begun = MONEY.saturating_mul(i64::try_from(self.plan.people).unwrap_or(0));
         if self.bank.total() != begun {
             findings.push(format!("the bank began with {begun} and has {}", self.bank.total()));
@@ -293,5 +336,32 @@ impl Town {
             findings.push(format!("{} orders were carried out twice", self.bank.twice()));
         }
         findings
+    }
+
+    fn people(&self, operator: &Operator, findings: &mut Findings) {
+        let mut between = Between::default();
+        for person in &self.people {
+            let Some(wallet) = person.wallet() else { continue };
+            let account = Account {
+                name: &person.machine.name,
+                wallet: &wallet,
+                began: MONEY,
+                bank: self.bank.balance(&person.iban),
+                codes: self.bank.codes(&person.iban),
+                returned: self.bank.returned(&person.iban),
+                meant: person.meant(),
+            };
+            account.audit(&operator.issuer, &mut between, findings);
+        }
+        between.audit(findings);
+    }
+}
+
+/// Ends tasks when it goes.
+struct Ends(Vec<tokio::task::AbortHandle>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.iter().for_each(tokio::task::AbortHandle::abort);
     }
 }

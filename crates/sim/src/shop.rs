@@ -1,16 +1,18 @@
 //! The shop's machine: the real gate and till in front of a small service, killed and started again.
 //! Source: web.md §2.1, §4; VarietyCash §3.2.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::Request;
+use axum::http::{Request, StatusCode};
 use axum::routing::any;
 use florin_books::{LaneId, LaneSpec};
 use florin_crypto::SeededEntropy;
 use florin_http::Stop;
+use florin_merchant::x402::{PAYMENT_RESPONSE, PAYMENT_SIGNATURE, SettleResponse, decode_header};
 use florin_merchant::{
     CoinTill, Desk, DeskError, Gate, HoldSettings, Outside, Party, Payable, Proxy, Rules, Settle,
     TillSettings, keep_asking,
@@ -20,6 +22,8 @@ use florin_parties::{IdentityKeys, SignedKeyList};
 use florin_wallet::WebAnswer;
 use tower::ServiceExt;
 
+use crate::bank::{Bank, iban};
+use crate::coverage::Fault;
 use crate::host::Host;
 use crate::machine::Machine;
 use crate::net::Net;
@@ -30,7 +34,17 @@ use crate::wire::Wire;
 pub const URL: &str = "https://shop.test";
 const RULES: &str = "[[rule]]\npath = \"/a/**\"\nprice = \"0.07 FLO\"\n[[rule]]\npath = \"/b/**\"\nprice = \
                      \"0.30 FLO\"\nflow = \"authorization\"";
+/// What its pages cost, in minor units.
+pub const PRICES: [(&str, u64); 2] = [("/a", 7), ("/b", 30)];
+/// Its account.
+pub const ACCOUNT: u64 = 100;
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How long a dead shop stays dead.
+const DOWN: Duration = Duration::from_millis(300);
+/// How often it is looked whether its books have failed of themselves.
+const WATCH: Duration = Duration::from_secs(1);
+/// A process whose disk has failed takes so long to end.
+const ENDS: Duration = Duration::from_millis(20);
 
 /// The shop.
 pub struct Shop {
@@ -38,8 +52,12 @@ pub struct Shop {
     pub machine: Machine,
     keys: [u8; 8],
     net: Net,
+    bank: Arc<Bank>,
+    settle: Settle,
     trace: Trace,
+    served: Mutex<BTreeMap<String, u64>>,
     running: Mutex<Option<Running>>,
+    starting: tokio::sync::Mutex<()>,
 }
 
 struct Running {
@@ -50,9 +68,24 @@ struct Running {
 impl Shop {
     /// A shop that is not open yet.
     #[must_use]
-    pub fn new(machine: Machine, net: &Net, trace: &Trace) -> Arc<Self> {
-        let keys = machine.dice().below(u64::MAX).to_be_bytes();
-        Arc::new(Self { machine, keys, net: net.clone(), trace: trace.clone(), running: Mutex::default() })
+    pub fn new(machine: Machine, net: &Net, bank: &Arc<Bank>, settle: Settle, trace: &Trace) -> Arc<Self> {
+        Arc::new(Self {
+            keys: machine.dice().below(u64::MAX).to_be_bytes(),
+            machine,
+            net: net.clone(),
+            bank: Arc::clone(bank),
+            settle,
+            trace: trace.clone(),
+            served: Mutex::default(),
+            running: Mutex::default(),
+            starting: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// The payments for which pages have left it, and how often.
+    #[must_use]
+    pub fn served(&self) -> BTreeMap<String, u64> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn running(&self) -> MutexGuard<'_, Option<Running>> {
@@ -71,11 +104,19 @@ impl Shop {
     /// What keeps it from opening.
     pub async fn start(&self, host: &Arc<Host>, signed: &[u8]) -> Result<(), DeskError> {
         let spec = LaneSpec { lane: LaneId(1), registers: Vec::new() };
-        let house = self.machine.house(spec).map_err(florin_shell::house::ActError::Store)?;
+        let house = self
+            .machine
+            .house(spec, Arc::new(self.machine.clock.clone()))
+            .map_err(florin_shell::house::ActError::Store)?;
         let list = SignedKeyList::verify(signed, None).map_err(|_| DeskError::Answer)?;
         let seed = u64::from_be_bytes(self.keys);
         let identity = IdentityKeys::generate(&mut SeededEntropy::from_number(seed));
-        let wire = Wire { net: self.net.clone(), host: Arc::clone(host), shop: None };
+        let wire = Wire {
+            who: self.machine.name.clone(),
+            net: self.net.clone(),
+            host: Arc::clone(host),
+            shop: None,
+        };
         let party = Arc::new(Party { identity, list });
         let desk = Desk { house, party, transport: Arc::new(wire) };
         let member = loop {
@@ -85,8 +126,10 @@ impl Shop {
                 Err(error) => return Err(error),
             }
         };
-        let settings =
-            TillSettings { patience: PATIENCE, settle: Settle::Refresh, ..TillSettings::default() };
+        if self.settle != Settle::Refresh {
+            self.enrol(&desk).await?;
+        }
+        let settings = TillSettings { patience: PATIENCE, settle: self.settle, ..TillSettings::default() };
         let coins = Denominations::one_two_five(Currency::FLO, 24);
         let rules =
             Rules::parse(RULES, None, &Payable::new(vec![coins], 24)).map_err(|_| DeskError::Answer)?;
@@ -107,6 +150,53 @@ impl Shop {
         Ok(())
     }
 
+    /// Enrols its account, whatever it takes: without it nothing is settled to money.
+    async fn enrol(&self, desk: &Desk) -> Result<(), DeskError> {
+        let account = iban(ACCOUNT);
+        loop {
+            let done = match desk.redeemer()? {
+                Some(redeemer) if redeemer.enrolled => return Ok(()),
+                Some(_) => match self.bank.code(&account) {
+                    Some(code) => desk.confirm(&code, PATIENCE).await.map(|_| ()),
+                    None => Ok(()),
+                },
+                None => desk.enrol(&account, PATIENCE).await.map(|_| ()),
+            };
+            match done {
+                Ok(()) | Err(DeskError::Open(_)) => {}
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(Duration::from_millis(400)).await;
+        }
+    }
+
+    /// Starts it again whenever its disk has failed, until it runs.
+    pub async fn watch(&self, host: &Arc<Host>, signed: &[u8]) {
+        loop {
+            let _ = tokio::time::timeout(WATCH, self.machine.failed.notified()).await;
+            tokio::time::sleep(ENDS).await;
+            let failed = self.desk().is_some_and(|desk| desk.house.books.is_failed());
+            if failed {
+                self.machine.hit(Fault::DiskFailed);
+                self.start_anew(host, signed).await;
+            }
+        }
+    }
+
+    /// Ends its process and starts it again, until it runs: its disk may fail while it starts.
+    pub async fn start_anew(&self, host: &Arc<Host>, signed: &[u8]) {
+        // One at a time: who starts it would wait for ever for books that another has ended.
+        let _starting = self.starting.lock().await;
+        loop {
+            self.kill().await;
+            tokio::time::sleep(DOWN).await;
+            match self.start(host, signed).await {
+                Ok(()) => return,
+                Err(error) => self.trace.say(&self.machine.name, format!("does not start: {error}")),
+            }
+        }
+    }
+
     /// Kills it.
     pub async fn kill(&self) {
         drop(self.running().take());
@@ -116,7 +206,8 @@ impl Shop {
     /// One request; nothing where the shop is away, or dies before it has answered.
     pub async fn answer(&self, request: Request<Body>) -> Option<WebAnswer> {
         let router = self.running().as_ref().map(|running| running.router.clone())?;
-        let what = request.uri().path().to_owned();
+        let (what, step) = (request.uri().path().to_owned(), step(&request));
+        let number = self.machine.doing(&step);
         let answering = self.machine.spawn(async move {
             let response = router.oneshot(request).await.ok()?;
             let (parts, body) = response.into_parts();
@@ -124,7 +215,39 @@ impl Shop {
             Some(WebAnswer { status: parts.status, headers: parts.headers, body: Body::from(body) })
         });
         let answer = answering.await.ok()??;
+        self.machine.done(number);
+        self.note(&answer);
         self.trace.say(&self.machine.name, format!("{what} {}", answer.status.as_u16()));
         Some(answer)
     }
+
+    /// A page that leaves says for which payment.
+    fn note(&self, answer: &WebAnswer) {
+        if answer.status != StatusCode::OK {
+            return;
+        }
+        let said = decode_header::<SettleResponse>(&answer.headers, &PAYMENT_RESPONSE, 1 << 16);
+        let payment = said.map_or_else(|_| "nothing".to_owned(), |said| said.transaction);
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = served.entry(payment).or_insert(0);
+        *times = times.saturating_add(1);
+    }
+}
+
+/// What a request is for.
+#[must_use]
+pub fn step(request: &Request<Body>) -> String {
+    let page = request.uri().path().split('/').nth(1).unwrap_or_default();
+    let pays = if request.headers().contains_key(PAYMENT_SIGNATURE) { "with payment" } else { "without" };
+    format!("{} /{page} {pays}", request.method())
+}
+
+/// The same request once more; those of the simulation have no body.
+#[must_use]
+pub fn again(request: &Request<Body>) -> Request<Body> {
+    let mut again = Request::new(Body::empty());
+    again.method_mut().clone_from(request.method());
+    again.uri_mut().clone_from(request.uri());
+    again.headers_mut().clone_from(request.headers());
+    again
 }

@@ -11,12 +11,14 @@ use florin_shell::exchange::{Delivered, Exchange, Sending, Transport, refused_or
 use florin_wallet::{Directory, Fetching, Network, WalletError, Web, WebAnswer, WebSending};
 
 use crate::host::Host;
-use crate::net::Net;
-use crate::shop::Shop;
+use crate::net::{Net, Way};
+use crate::shop::{self, Shop};
 
 /// One party's line.
 #[derive(Clone)]
 pub struct Wire {
+    /// Whose.
+    pub who: String,
     /// The network.
     pub net: Net,
     /// The operator.
@@ -33,13 +35,27 @@ impl Wire {
         Network { operator: this.clone(), directory: this.clone(), web: this }
     }
 
-    fn deliver_later(&self, to: &str, body: &[u8], after: std::time::Duration) {
-        let (host, to, body) = (Arc::clone(&self.host), to.to_owned(), body.to_vec());
+    fn way<'a>(&'a self, to: &'a str, step: &'a str) -> Way<'a> {
+        Way { from: &self.who, to, step }
+    }
+
+    fn deliver_later(&self, to: &str, body: Vec<u8>, after: std::time::Duration) {
+        let (host, to) = (Arc::clone(&self.host), to.to_owned());
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
             // Nobody hears the answer.
             let _ = host.call(&to, body).await;
         });
+    }
+
+    /// What others do with a message that they see.
+    fn overheard(&self, to: &str, body: &[u8]) {
+        for after in [self.net.again(to), self.net.stolen(to)].into_iter().flatten() {
+            self.deliver_later(to, body.to_vec(), after);
+        }
+        if let Some((after, forged)) = self.net.forged(to, body) {
+            self.deliver_later(to, forged, after);
+        }
     }
 }
 
@@ -50,19 +66,20 @@ const fn later() -> Delivered {
 impl Transport for Wire {
     fn send<'a>(&'a self, x: &'a Exchange) -> Sending<'a> {
         Box::pin(async move {
-            for after in [self.net.again(), self.net.stolen()].into_iter().flatten() {
-                self.deliver_later(&x.to, &x.body, after);
-            }
-            if !self.net.there().await {
+            let way = self.way("operator", &x.to);
+            self.overheard(&x.to, &x.body);
+            if !self.net.there(way).await {
                 return later();
             }
-            let said = self.host.call(&x.to, x.body.clone()).await;
-            if !self.net.back().await {
+            let said = self.host.call(&x.to, self.net.request(&x.to, &x.body)).await;
+            if !self.net.back(way).await {
                 return later();
             }
             match said {
                 None => later(),
-                Some(said) if said.status.is_success() => Delivered::Answer(said.body.to_vec()),
+                Some(said) if said.status.is_success() => {
+                    Delivered::Answer(self.net.answer(&x.to, said.body.to_vec()))
+                }
                 Some(said) => refused_or_later(said.problem()),
             }
         })
@@ -77,11 +94,12 @@ impl Directory for Wire {
                 who: who.clone(),
                 why: SendError::Unknown(UnknownCause::ClosedEarly),
             };
-            if !self.net.there().await {
+            let way = self.way("operator", description::PATH);
+            if !self.net.there(way).await {
                 return Err(away());
             }
             let said = self.host.call(description::PATH, Vec::new()).await;
-            if !self.net.back().await {
+            if !self.net.back(way).await {
                 return Err(away());
             }
             let said = said.filter(|said| said.status.is_success()).ok_or_else(away)?;
@@ -95,11 +113,23 @@ impl Web for Wire {
         Box::pin(async move {
             let unknown = || SendError::Unknown(UnknownCause::ClosedEarly);
             let shop = self.shop.as_ref().ok_or_else(unknown)?;
-            if !self.net.there().await {
+            let step = shop::step(&request);
+            let way = self.way("shop", &step);
+            if !self.net.there(way).await {
                 return Err(unknown());
             }
+            // A request has a body that is read once, and a copy of it is one with the same head.
+            let again = shop::again(&request);
+            for after in [self.net.again(&step), self.net.stolen(&step)].into_iter().flatten() {
+                let (shop, again) = (Arc::clone(shop), shop::again(&again));
+                tokio::spawn(async move {
+                    tokio::time::sleep(after).await;
+                    // Nobody hears the answer.
+                    let _ = shop.answer(again).await;
+                });
+            }
             let answer: Option<WebAnswer> = shop.answer(request).await;
-            if self.net.back().await { answer.ok_or_else(unknown) } else { Err(unknown()) }
+            if self.net.back(way).await { answer.ok_or_else(unknown) } else { Err(unknown()) }
         })
     }
 }

@@ -18,6 +18,6 @@ pub use contract::{
 };
 pub use fold::Folded;
 pub use handle::{Answer, Books, CommitError, Options};
-pub use memory::{Crash, MemoryStore};
+pub use memory::{Crash, MemoryStore, Part, Point, Stage};
 pub use retain::Retained;
 pub use sqlite::{SqliteOptions, SqliteStore, StoreKeys};

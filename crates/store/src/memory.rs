@@ -12,22 +12,14 @@ use florin_books::{DocumentKey, DocumentKind, Entry, LaneId, OnceKey, Record, Se
 use florin_crypto::{Digest, digest};
 use minicbor::{Decode, Encode};
 
+mod point;
 mod reads;
+
+pub use point::{Crash, Part, Point, Stage};
+use point::Watch;
 
 use crate::contract::{Fence, Log, OwnerId, Reads, Recovered, StoreError};
 use crate::fold::{Folded, Pace};
-
-/// What happens at a write.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Crash {
-    /// The power goes: what was not synced is lost, kept or torn, as the seed says.
-    Power {
-        /// Decides what is kept.
-        seed: u64,
-    },
-    /// The write, or sync, ends in an error.
-    Error,
-}
 
 /// A store in memory. Clones share the disk: drop the books, [`MemoryStore::restart`], and take it up again.
 #[derive(Clone)]
@@ -41,6 +33,7 @@ struct Disk {
     folds: File,
     writes: u64,
     crash: Option<(u64, Crash)>,
+    watch: Option<Watch>,
     down: bool,
     full: bool,
     fence: u64,
@@ -227,29 +220,41 @@ impl Disk {
     }
 
     /// Counts a write or sync, and lets happen what was asked for.
-    fn step(&mut self) -> Result<(), StoreError> {
+    fn step(&mut self, point: Point<'_>) -> Result<(), StoreError> {
         self.check_up()?;
-        self.writes = self.writes.saturating_add(1);
-        match self.crash {
-            Some((at, Crash::Power { seed })) if at == self.writes => {
+        // When a sync has succeeded nothing is written any more.
+        self.writes = self.writes.saturating_add(u64::from(point.stage != Stage::Synced));
+        let asked = self.crash.filter(|(at, _)| *at == self.writes && point.stage != Stage::Synced);
+        let watched = self.watch.as_mut().and_then(|watch| watch(point));
+        match asked.map(|(_, crash)| crash).or(watched) {
+            Some(Crash::Power { seed }) => {
                 self.journal.settle(seed);
                 self.folds.settle(seed.rotate_left(32));
                 self.down = true;
                 Err(Self::fatal("the power went"))
             }
-            Some((at, Crash::Error)) if at == self.writes => Err(Self::fatal("input/output error")),
-            _ => Ok(()),
+            Some(Crash::Error) => Err(Self::fatal("input/output error")),
+            None => Ok(()),
         }
     }
 
-    fn write(&mut self, which: fn(&mut Self) -> &mut File, bytes: &[u8]) -> Result<(), StoreError> {
-        for piece in bytes.chunks(WRITE_BYTES) {
-            which(self).pending.push(piece.to_vec());
-            self.step()?;
+    fn write(&mut self, part: Part, entries: &[Entry], bytes: &[u8]) -> Result<(), StoreError> {
+        let at = |stage| Point { part, stage, entries };
+        let mut pieces = bytes.chunks(WRITE_BYTES).peekable();
+        while let Some(piece) = pieces.next() {
+            self.file(part).pending.push(piece.to_vec());
+            self.step(at(if pieces.peek().is_some() { Stage::Piece } else { Stage::Written }))?;
         }
-        self.step()?;
-        which(self).sync();
-        Ok(())
+        self.step(at(Stage::Sync))?;
+        self.file(part).sync();
+        self.step(at(Stage::Synced))
+    }
+
+    fn file(&mut self, part: Part) -> &mut File {
+        match part {
+            Part::Journal => &mut self.journal,
+            Part::Folds => &mut self.folds,
+        }
     }
 
     fn append(&mut self, first: Seq, entries: &[Entry]) -> Result<Option<Seq>, StoreError> {
@@ -260,7 +265,7 @@ impl Disk {
         if let Some(last) = entries.last() {
             let records = entries.iter().map(|e| e.record.clone()).collect();
             let batch = BatchFrame { first, chain: last.chain, records };
-            self.write(|d| &mut d.journal, &frame(&florin_crypto::encode(&batch)))?;
+            self.write(Part::Journal, entries, &frame(&florin_crypto::encode(&batch)))?;
             self.tables.take_batch(batch);
         }
         let due = self.folding.as_ref().map_or(0, |f| f.due(self.tables.last()));
@@ -277,7 +282,7 @@ impl Disk {
             return Ok(None);
         }
         let part = FoldFrame { seq, rows };
-        self.write(|d| &mut d.folds, &frame(&florin_crypto::encode(&part)))?;
+        self.write(Part::Folds, &[], &frame(&florin_crypto::encode(&part)))?;
         self.tables.take_fold(part);
         let whole = self.folding.as_ref().is_some_and(|f| due == f.rows.len());
         if whole {
@@ -339,6 +344,11 @@ impl MemoryStore {
     /// [`MemoryStore::writes`].
     pub fn crash_at(&self, write: u64, what: Crash) {
         self.lock().crash = Some((write, what));
+    }
+
+    /// Asks from now on at every point of every write what shall happen there; a restart does not change it.
+    pub fn watch(&self, watch: impl FnMut(Point<'_>) -> Option<Crash> + Send + 'static) {
+        self.lock().watch = Some(Box::new(watch));
     }
 
     /// How many writes and syncs there were.
