@@ -149,6 +149,7 @@ impl GateApplier {
             reserved: Vec::new(),
             note: Vec::new(),
             since: now,
+            withdrawn: None,
         }
     }
 

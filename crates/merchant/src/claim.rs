@@ -116,11 +116,12 @@ impl CoinTill {
             reserved: Vec::new(),
             note: Vec::new(),
             since: self.desk().now(),
+            withdrawn: None,
         };
         let until = Instant::now().checked_add(self.patience());
         let mut pause = Duration::from_millis(50);
         loop {
-            match self.desk().transport.send(&x).await {
+            match self.desk().transport.send(&x, "").await {
                 Delivered::Answer(answer) => {
                     if let Ok(would_be) = payee::read_check(&x.pending, &answer) {
                         return Would::Be(would_be);

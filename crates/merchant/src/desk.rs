@@ -311,6 +311,7 @@ impl Desk {
             reserved: Vec::new(),
             note: order.to_bytes(),
             since: now,
+            withdrawn: prepared.withdrawn,
         })
     }
 
@@ -430,6 +431,7 @@ impl Desk {
                     reserved: Vec::new(),
                     note,
                     since: self.now(),
+                    withdrawn: None,
                 };
                 self.begin(&x).await?;
                 x

@@ -177,6 +177,7 @@ impl Desk {
             reserved: Vec::new(),
             note: cbor::encode(&amount),
             since: self.now(),
+            withdrawn: prepared.withdrawn,
         };
         let needs = Needs { documents: vec![x.key()], ..Needs::default() };
         let cause = digest("florin/v1/gate/redeem", &[txid.bytes()]);
@@ -248,8 +249,9 @@ impl Desk {
             reserved: Vec::new(),
             note: Vec::new(),
             since: self.now(),
+            withdrawn: prepared.withdrawn,
         };
-        match self.transport.send(&question).await {
+        match self.transport.send(&question, "").await {
             Delivered::Answer(answer) => {
                 aggregate::read_balance(&question.pending, &answer).ok().map(|balance| balance.gathered)
             }

@@ -291,6 +291,7 @@ impl Desk {
             reserved: coins.iter().map(|coin| coin.id).collect(),
             note: cbor::encode(&Given { total, values }),
             since: self.now(),
+            withdrawn: prepared.withdrawn,
         })
     }
 

@@ -39,6 +39,7 @@ impl Desk {
             reserved: Vec::new(),
             note: Order { exchange: id, ..order.clone() }.to_bytes(),
             since: self.now(),
+            withdrawn: prepared.withdrawn,
         })
     }
 }

@@ -18,7 +18,7 @@ use florin_http::metrics::Unit;
 use florin_http::{Problem, read_body, require_type, with_fallbacks};
 use florin_parties::kinds::COPY_PARTICIPANT;
 use florin_parties::{ConfirmStep, EnrolStep, RegisterStep, network_id};
-use florin_rail::common::MESSAGE_BYTES_MAX;
+use florin_rail::common::{MESSAGE_BYTES_MAX, WITHDRAW};
 use florin_rail::{Refusal, Step};
 use florin_shell::description::{self, Description};
 use florin_shell::exchange::CONTENT_TYPE;
@@ -110,7 +110,7 @@ fn step<S: Step + 'static>(operator: &Operator, house: &House, step: S) -> Route
     );
     let refused = operator.registry.counter_with("florin_refusals_total", "Requests refused.", label);
     let served = Arc::new((house.clone(), step));
-    let handler = move |request: Request| {
+    let handler = move |withdraws: bool, request: Request| {
         let (served, time, refused) = (Arc::clone(&served), Arc::clone(&time), Arc::clone(&refused));
         async move {
             let (parts, body) = request.into_parts();
@@ -118,7 +118,11 @@ fn step<S: Step + 'static>(operator: &Operator, house: &House, step: S) -> Route
                 require_type(&parts.headers, CONTENT_TYPE)?;
                 let body = read_body(body, MESSAGE_BYTES_MAX, BODY_TIMEOUT).await?;
                 let begun = Instant::now();
-                let reply = served.0.serve(&served.1, &body).await;
+                let reply = if withdraws {
+                    served.0.withdraw(&served.1, &body).await
+                } else {
+                    served.0.serve(&served.1, &body).await
+                };
                 time.observe(begun.elapsed());
                 reply
             };
@@ -132,7 +136,10 @@ fn step<S: Step + 'static>(operator: &Operator, house: &House, step: S) -> Route
             }
         }
     };
-    Router::new().route(&path, post(handler))
+    let withdraw = handler.clone();
+    Router::new()
+        .route(&format!("{path}{WITHDRAW}"), post(move |request| withdraw(true, request)))
+        .route(&path, post(move |request| handler(false, request)))
 }
 
 fn message(reply: Vec<u8>) -> Response {

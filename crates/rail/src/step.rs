@@ -2,8 +2,8 @@
 //! them. Source: architecture.md, "The one flow"; books.md, "Deciding".
 
 use florin_books::{BalanceKey, Facts, Needs, Record, Rejected, Timestamp, Transition};
-use florin_crypto::Digest;
 use florin_crypto::entropy::Entropy;
+use florin_crypto::{Digest, Secret};
 
 use crate::refusal::Refusal;
 
@@ -105,6 +105,12 @@ pub trait Step: Send + Sync {
     /// once key that is taken; if not, the asker hears `bad-request` and learns nothing (G9).
     fn is_authentic(&self, _opened: &Self::Opened, _facts: &Facts) -> bool {
         true
+    }
+
+    /// What proves to the asker that the request was withdrawn, made of the key of its reply; none for a step whose refusal
+    /// leaves nothing open. A request that was withdrawn takes its once keys and does nothing (ADR 0036).
+    fn withdrawn(&self, _opened: &Self::Opened) -> Option<Secret<32>> {
+        None
     }
 
     /// Whether a request with another digest may have the reply of the record that took its once key (a `reissue`

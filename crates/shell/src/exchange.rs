@@ -9,8 +9,9 @@ use florin_books::{
     Condition, DocumentKey, DocumentKind, ExchangeId, HoldingChange, HoldingId, Needs, Rejected, Seq,
     Timestamp, Transition,
 };
-use florin_crypto::{cbor, digest};
+use florin_crypto::{Digest, cbor, digest};
 use florin_http::{Client, ProblemView};
+use florin_rail::common::{WITHDRAW, withdrawn_digest};
 use florin_store::CommitError;
 use minicbor::{Decode, Encode};
 use tokio::time::Instant;
@@ -52,6 +53,9 @@ pub struct Exchange {
     /// When it began.
     #[n(7)]
     pub since: Timestamp,
+    /// How the proof that it was withdrawn is known; none where a refusal leaves nothing open. ADR 0036.
+    #[n(8)]
+    pub withdrawn: Option<Digest>,
 }
 
 impl Exchange {
@@ -59,6 +63,12 @@ impl Exchange {
     #[must_use]
     pub const fn key(&self) -> DocumentKey {
         DocumentKey::new(EXCHANGE, *self.id.bytes())
+    }
+
+    /// The same, with the proof known that it was withdrawn.
+    #[must_use]
+    pub fn withdrawn_by(self, withdrawn: Option<Digest>) -> Self {
+        Self { withdrawn, ..self }
     }
 
     /// Adds to a transition: the request is persisted and what it needs is set aside.
@@ -85,7 +95,7 @@ impl Exchange {
 pub enum Delivered {
     /// An answer.
     Answer(Vec<u8>),
-    /// A definite refusal: what was asked for has not happened and will not.
+    /// A refusal that asks for no patience.
     Refused(ProblemView),
     /// Nothing definite: the same bytes again, after so many seconds at least.
     Later {
@@ -101,8 +111,8 @@ pub type Sending<'a> = Pin<Box<dyn Future<Output = Delivered> + Send + 'a>>;
 
 /// How a request gets there.
 pub trait Transport: Send + Sync {
-    /// Sends once.
-    fn send<'a>(&'a self, exchange: &'a Exchange) -> Sending<'a>;
+    /// Sends once, to the exchange's own path, or to that and what is after it.
+    fn send<'a>(&'a self, exchange: &'a Exchange, after: &'static str) -> Sending<'a>;
 }
 
 /// The answer does not belong to the request, or is not authentic: as if it had not come.
@@ -184,8 +194,8 @@ pub async fn run(
     let until = Instant::now().checked_add(patience);
     let mut pause = Duration::from_millis(50);
     loop {
-        let slug = match transport.send(exchange).await {
-            Delivered::Answer(answer) => {
+        let slug = match send(exchange, transport).await {
+            Sent::Answer(answer) => {
                 let mut t = fresh(exchange);
                 if applier.answered(exchange, &answer, &mut t).is_ok() {
                     return Ok(if apply(house, exchange, t).await? {
@@ -196,7 +206,7 @@ pub async fn run(
                 }
                 Some("not-authentic".to_owned())
             }
-            Delivered::Refused(problem) => {
+            Sent::Refused(problem) => {
                 let mut t = fresh(exchange);
                 applier.refused(exchange, &problem, &mut t);
                 if t.documents.is_empty() {
@@ -208,7 +218,7 @@ pub async fn run(
                     Outcome::Settled
                 });
             }
-            Delivered::Later { slug, after_s } => {
+            Sent::Later { slug, after_s } => {
                 if let Some(s) = after_s {
                     pause = pause.max(Duration::from_secs(s.into()).min(Duration::from_secs(30)));
                 }
@@ -220,6 +230,35 @@ pub async fn run(
         }
         tokio::time::sleep(pause).await;
         pause = pause.saturating_mul(2).min(Duration::from_secs(5));
+    }
+}
+
+/// What is known after one try.
+enum Sent {
+    Answer(Vec<u8>),
+    /// It has not happened and will not.
+    Refused(ProblemView),
+    Later {
+        slug: Option<String>,
+        after_s: Option<u32>,
+    },
+}
+
+/// Sends once. A refusal is not signed, and the same bytes may succeed later, from whoever has seen them: what must not be
+/// left open is withdrawn.
+async fn send(exchange: &Exchange, transport: &dyn Transport) -> Sent {
+    let problem = match transport.send(exchange, "").await {
+        Delivered::Answer(answer) => return Sent::Answer(answer),
+        Delivered::Later { slug, after_s } => return Sent::Later { slug, after_s },
+        Delivered::Refused(problem) => problem,
+    };
+    let Some(known) = exchange.withdrawn else { return Sent::Refused(problem) };
+    match transport.send(exchange, WITHDRAW).await {
+        Delivered::Answer(proof) if withdrawn_digest(&proof) == known => Sent::Refused(problem),
+        Delivered::Answer(answer) => Sent::Answer(answer),
+        // Whoever can write the one refusal can write the other.
+        Delivered::Refused(_) => Sent::Later { slug: problem.slug, after_s: None },
+        Delivered::Later { after_s, .. } => Sent::Later { slug: problem.slug, after_s },
     }
 }
 
@@ -250,9 +289,9 @@ pub struct ToOperator {
 }
 
 impl Transport for ToOperator {
-    fn send<'a>(&'a self, exchange: &'a Exchange) -> Sending<'a> {
+    fn send<'a>(&'a self, exchange: &'a Exchange, after: &'static str) -> Sending<'a> {
         Box::pin(async move {
-            let url = format!("{}{}", self.base, exchange.to);
+            let url = format!("{}{}{after}", self.base, exchange.to);
             match self.client.post(&url, CONTENT_TYPE, exchange.body.clone()).await {
                 Ok(answer) if answer.status.is_success() => Delivered::Answer(answer.body.to_vec()),
                 Ok(answer) => refused_or_later(answer.problem()),

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use florin_books::{BalanceKey, Clock, Facts, Needs, OnceKey, Record, Rejected, Seq, Transition};
-use florin_crypto::Entropy;
+use florin_crypto::{Digest, Entropy, digest};
 use florin_rail::common::{
-    ASK_STATUS, BAD_REQUEST, FAULT, OUTCOME_OPEN, OVERLOADED, REQUEST_ID_REUSED, STORAGE_FULL,
+    ASK_STATUS, BAD_REQUEST, FAULT, OUTCOME_OPEN, OVERLOADED, REQUEST_ID_REUSED, STORAGE_FULL, WITHDRAWN,
 };
 use florin_rail::{Decision, Moment, Refusal, Step, cause, cause_of};
 use florin_store::{Books, CommitError, StoreError};
@@ -78,6 +78,45 @@ impl House {
         Err(OVERLOADED.after(1))
     }
 
+    /// Withdraws a request: if it was done its reply comes, and if not it never will be, which the answer proves. Who had a
+    /// refusal, that anybody can write and that changes nothing, knows by it that the request is over.
+    ///
+    /// # Errors
+    /// As for [`House::serve`]; `bad-request` also where the step has nothing to withdraw.
+    pub async fn withdraw<S: Step>(&self, step: &S, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let name = step.name();
+        let opened = step.open(body, self.clock.now())?;
+        let proof = step.withdrawn(&opened).ok_or(BAD_REQUEST)?;
+        let cause = match step.transcript(&opened) {
+            Some(th) => cause_of(name.rail, name.step, &th),
+            None => cause(name.rail, name.step, body),
+        };
+        let needs = step.needs(&opened);
+        for _ in 0..TRIES_MAX {
+            let facts = self.books.load(&needs).map_err(|e| store_refusal(&e))?;
+            if !step.is_authentic(&opened, &facts) {
+                return Err(BAD_REQUEST);
+            }
+            let withdrawn = Decision::Deny(Transition {
+                once: needs.once.clone(),
+                ..Transition::new(withdrawal(&cause), facts.as_of)
+            });
+            let seq = match taken(&needs.once, &facts) {
+                Some(seq) => seq,
+                None => match self.carry_out(withdrawn, &withdrawal(&cause), &facts).await? {
+                    Carried::Done(_) => return Ok(proof.expose().to_vec()),
+                    Carried::Taken(seq) => seq,
+                    Carried::Reply(_) | Carried::Moved | Carried::Not(_) => continue,
+                },
+            };
+            return match self.again(step, &opened, &cause, seq, &facts) {
+                Err(refusal) if refusal.slug == WITHDRAWN.slug => Ok(proof.expose().to_vec()),
+                other => other,
+            };
+        }
+        Err(OVERLOADED.after(1))
+    }
+
     /// Adds to the facts what a step asks for once it has seen them. They stay as of the first reading.
     fn follow(&self, more: &Needs, facts: &mut Facts) -> Result<(), StoreError> {
         if more.documents.is_empty() && more.once.is_empty() {
@@ -113,12 +152,7 @@ impl House {
         f(&mut Moment { now: self.clock.now(), entropy: &mut *entropy })
     }
 
-    async fn carry_out(
-        &self,
-        decision: Decision,
-        cause: &florin_crypto::Digest,
-        facts: &Facts,
-    ) -> Result<Carried, Refusal> {
+    async fn carry_out(&self, decision: Decision, cause: &Digest, facts: &Facts) -> Result<Carried, Refusal> {
         let mut transition = match decision {
             Decision::Apply(t) | Decision::Deny(t) => t,
             Decision::Answer(bytes) => return Ok(Carried::Reply(bytes)),
@@ -145,7 +179,7 @@ impl House {
         &self,
         step: &S,
         opened: &S::Opened,
-        cause: &florin_crypto::Digest,
+        cause: &Digest,
         seq: Seq,
         facts: &Facts,
     ) -> Result<Vec<u8>, Refusal> {
@@ -153,6 +187,9 @@ impl House {
             return Err(BAD_REQUEST);
         }
         let record = self.books.record(seq).map_err(|e| store_refusal(&e))?.ok_or(ASK_STATUS)?;
+        if record.core.cause == withdrawal(cause) {
+            return Err(WITHDRAWN);
+        }
         if record.core.cause == *cause || step.may_reissue(opened, &record, facts) {
             return step.reissue(opened, &record, facts);
         }
@@ -227,6 +264,11 @@ enum Carried {
     Taken(Seq),
     Moved,
     Not(Rejected),
+}
+
+/// The cause of the record that withdraws a request.
+fn withdrawal(cause: &Digest) -> Digest {
+    digest("florin/v1/withdrawal", &[cause.as_bytes()])
 }
 
 fn taken(once: &[OnceKey], facts: &Facts) -> Option<Seq> {

@@ -350,8 +350,7 @@ fn new_sealer(
     // Without a passphrase the second factor alone protects: it is drawn, and nobody gains by trying.
     let none = passphrase.expose().is_empty();
     let params = if none { KeyFileParams::cheapest() } else { KeyFileParams::default() };
-    KeyFileSealer::new(passphrase.expose(), second, params, entropy)
-        .map_err(|error| of_key_file(path, error))
+    KeyFileSealer::new(passphrase.expose(), second, params, entropy).map_err(|error| of_key_file(path, error))
 }
 
 /// Reads at most what a file of ours can have.

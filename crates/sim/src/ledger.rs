@@ -39,6 +39,11 @@ fn minor(entry: &HistoryEntry) -> i64 {
     i64::try_from(entry.amount.minor()).unwrap_or(i64::MAX)
 }
 
+/// What both sides call it.
+fn number(entry: &HistoryEntry) -> String {
+    entry.id.split_once('_').map_or_else(String::new, |(_, number)| number.to_owned())
+}
+
 impl Account<'_> {
     /// Adds up.
     pub fn audit(&self, issuer: &Issuer, between: &mut Between, findings: &mut Findings) {
@@ -70,10 +75,9 @@ impl Account<'_> {
         for entry in &done {
             let what = (self.name.to_owned(), entry.amount.minor());
             match (entry.kind, entry.with.as_str()) {
-                ("paid", with) if with != "shop" => drop(between.paid.insert(entry.id.clone(), what)),
-                ("received", _) if entry.id.starts_with("pay_") => {
-                    between.received.insert(entry.id.clone(), what);
-                }
+                ("paid", with) if with != "shop" => drop(between.paid.insert(number(entry), what)),
+                ("sent", _) => drop(between.paid.insert(number(entry), what)),
+                ("received", _) => drop(between.received.insert(number(entry), what)),
                 _ => {}
             }
         }

@@ -204,7 +204,7 @@ impl Person {
     pub(crate) fn judge(&self, what: &str, error: &WalletError) {
         let slug = error.slug();
         self.trace.say(&self.machine.name, format!("{what}: {slug}"));
-        if !self.machine.is_broken()
+        if !self.machine.is_troubled()
             && matches!(
                 slug,
                 "books-not-usable" | "keys-not-usable" | "key-list-not-valid" | "operator-changed"

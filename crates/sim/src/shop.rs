@@ -164,6 +164,11 @@ impl Shop {
             };
             match done {
                 Ok(()) | Err(DeskError::Open(_)) => {}
+                // The small transfer came back, or too many codes were wrong.
+                Err(DeskError::Refused(_)) => match desk.enrol(&account, PATIENCE).await {
+                    Ok(_) | Err(DeskError::Open(_) | DeskError::Refused(_)) => {}
+                    Err(error) => return Err(error),
+                },
                 Err(error) => return Err(error),
             }
             tokio::time::sleep(Duration::from_millis(400)).await;

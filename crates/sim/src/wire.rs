@@ -64,21 +64,22 @@ const fn later() -> Delivered {
 }
 
 impl Transport for Wire {
-    fn send<'a>(&'a self, x: &'a Exchange) -> Sending<'a> {
+    fn send<'a>(&'a self, x: &'a Exchange, after: &'static str) -> Sending<'a> {
         Box::pin(async move {
-            let way = self.way("operator", &x.to);
-            self.overheard(&x.to, &x.body);
+            let to = format!("{}{after}", x.to);
+            let way = self.way("operator", &to);
+            self.overheard(&to, &x.body);
             if !self.net.there(way).await {
                 return later();
             }
-            let said = self.host.call(&x.to, self.net.request(&x.to, &x.body)).await;
+            let said = self.host.call(&to, self.net.request(&to, &x.body)).await;
             if !self.net.back(way).await {
                 return later();
             }
             match said {
                 None => later(),
                 Some(said) if said.status.is_success() => {
-                    Delivered::Answer(self.net.answer(&x.to, said.body.to_vec()))
+                    Delivered::Answer(self.net.answer(&to, said.body.to_vec()))
                 }
                 Some(said) => refused_or_later(said.problem()),
             }

@@ -286,7 +286,9 @@ impl Wallet {
         };
         let purchase = OpenPurchase { id: ByteArray(id), amount, list, since: now, accepted: None, holder };
         let note = Note::WRequest3(purchase.clone());
-        let x = self.exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note);
+        let x = self
+            .exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note)
+            .withdrawn_by(prepared.withdrawn);
         let mut t = self.fresh("florin/v1/wallet/buy", &[x.id.bytes()]);
         t.write(purchase.key(), cbor::encode(&purchase));
         exchange::begin(&self.house, &x, t).await?;
@@ -351,7 +353,9 @@ impl Wallet {
         let prepared = purchaser::collect_refundable(&issuer, secret, key, exp, &mut *self.entropy());
         let prepared = prepared.map_err(|_| damaged)?;
         let note = Note::Collect(purchase.clone());
-        let x = self.exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note);
+        let x = self
+            .exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note)
+            .withdrawn_by(prepared.withdrawn);
         exchange::begin(&self.house, &x, self.fresh("florin/v1/wallet/collect", &[x.id.bytes()])).await?;
         Ok(x)
     }

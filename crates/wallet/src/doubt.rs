@@ -32,7 +32,11 @@ impl Apply<'_> {
         let entropy = &mut *self.wallet.entropy();
         let prepared = payee::status_request(&issuer, me, &question, exp, entropy).ok()?;
         let note = Note::GiveUp(doubt);
-        Some(self.wallet.exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note))
+        Some(
+            self.wallet
+                .exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note)
+                .withdrawn_by(prepared.withdrawn),
+        )
     }
 
     /// The signed answer: it never happens now, or it had been paid and what was issued for it is asked for again (V3).
@@ -82,6 +86,10 @@ impl Apply<'_> {
         let prepared =
             payee::validation_req(&issuer, &self.wallet.identity, &presented, v_desc, entropy).ok()?;
         let note = Note::Validate(doubt);
-        Some(self.wallet.exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note))
+        Some(
+            self.wallet
+                .exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note)
+                .withdrawn_by(prepared.withdrawn),
+        )
     }
 }

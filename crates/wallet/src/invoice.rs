@@ -253,7 +253,9 @@ impl Wallet {
         let (payer, com) = (com.payer, com.digest());
         let receiving = Receiving { invoice: own.clone(), payer, com, enc_c1, refused: None };
         let note = Note::Validate(receiving);
-        let x = self.exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note);
+        let x = self
+            .exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note)
+            .withdrawn_by(prepared.withdrawn);
         exchange::begin(&self.house, &x, self.fresh("florin/v1/wallet/validate", &[x.id.bytes()])).await?;
         Ok(())
     }

@@ -163,7 +163,7 @@ impl Wallet {
         let until = Instant::now().checked_add(patience);
         let mut pause = Duration::from_millis(50);
         loop {
-            let slug = match self.net.operator.send(&x).await {
+            let slug = match self.net.operator.send(&x, "").await {
                 Delivered::Answer(answer) => return Ok(answer),
                 Delivered::Refused(problem) => {
                     return Err(WalletError::Refused { what, problem: Box::new(problem) });

@@ -195,7 +195,7 @@ impl Wallet {
             }
             let mut slug = None;
             if !lies_there {
-                match self.net.operator.send(x).await {
+                match self.net.operator.send(x, "").await {
                     Delivered::Answer(_) => lies_there = true,
                     // There is no box, or somebody else's coins lie in it: these will never be taken from there. The
                     // operator has seen the envelope, so its word that they never pay is wanted before they are free.

@@ -325,7 +325,9 @@ impl Wallet {
         let tx = (TxId::new(self.draw()), self.now().plus_ms(EXP_MS));
         let prepared = holder::change_for(&issuer, set, wanted, choice, tx, &mut *self.entropy())
             .map_err(|_| WalletError::NotPayable { amount: worth })?;
-        let mut x = self.exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &Note::Change);
+        let mut x = self
+            .exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &Note::Change)
+            .withdrawn_by(prepared.withdrawn);
         x.reserved = give.iter().map(|owned| owned.id).collect();
         if !self.set_aside(&x, "florin/v1/wallet/change").await? {
             return Ok(());

@@ -181,7 +181,9 @@ impl Wallet {
         let prepared = holder::refresh(&issuer, claim.coins.clone(), txid, exp, &mut *self.entropy())
             .map_err(|_| WalletError::NotPayable { amount })?;
         let note = Note::Claim(claim.clone());
-        let x = self.exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note);
+        let x = self
+            .exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note)
+            .withdrawn_by(prepared.withdrawn);
         let name = digest("florin/v1/wallet/claim", &[&claim.id.0, &cbor::encode(&claim.coins)]);
         let x = Exchange { id: ExchangeId::new(name.short()), ..x };
         exchange::begin(&self.house, &x, self.fresh("florin/v1/wallet/claim", &[x.id.bytes()])).await?;

@@ -149,7 +149,9 @@ impl Wallet {
         let prepared = holder::redeem(&issuer, &self.identity, set, txid, exp, &mut *self.entropy())
             .map_err(|_| WalletError::NotPayable { amount })?;
         let note = Note::Redeem { amount, account: account.masked() };
-        let mut x = self.exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note);
+        let mut x = self
+            .exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note)
+            .withdrawn_by(prepared.withdrawn);
         x.reserved = coins.iter().map(|owned| owned.id).collect();
         if !self.set_aside(&x, "florin/v1/wallet/redeem").await? {
             return Err(WalletError::UnderWay { what: "something else with these coins" });

@@ -209,7 +209,9 @@ impl Wallet {
         let tx = (TxId::new(self.draw()), self.now().plus_ms(EXP_MS));
         let prepared = holder::refresh_for(&issuer, set, choice, tx, &mut *self.entropy())
             .map_err(|_| WalletError::NotPayable { amount })?;
-        let mut x = self.exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &Note::Refresh);
+        let mut x = self
+            .exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &Note::Refresh)
+            .withdrawn_by(prepared.withdrawn);
         x.reserved = coins.iter().map(|owned| owned.id).collect();
         if !self.set_aside(&x, "florin/v1/wallet/refresh").await? {
             return Ok(None);

@@ -26,6 +26,9 @@ pub(crate) const LIST_FULL: &str = "refund-list-full";
 const UNKNOWN: &str = "nothing-to-refund";
 /// After so many one-time keys in a row that the operator does not know there are no more.
 const GAP: u32 = 20;
+/// What a refund would take back: then it is not asked for.
+const ELSEWHERE: &str =
+    "coins that a refund would replace are set aside: for a payment that is open, or sent and not claimed";
 /// A request lasts at most so long.
 const EXP_MS: u64 = 23 * 60 * 60 * 1000;
 
@@ -102,7 +105,12 @@ impl Wallet {
             open: Vec::new(),
             balance: BalanceReport { balances: Vec::new(), sent: Vec::new() },
         };
-        let registered = match self.refund(&HolderChoice::Named(self.id())).await {
+        let named = HolderChoice::Named(self.id());
+        let elsewhere = self.is_elsewhere(&named)?;
+        if elsewhere {
+            report.open.push(ELSEWHERE.to_owned());
+        }
+        let registered = match if elsewhere { Ok(None) } else { self.refund(&named).await } {
             Ok(found) => {
                 let rows = found.unwrap_or_default().into_iter();
                 report.refunded.extend(rows.map(|amount| RefundRow { holder: "named", key: None, amount }));
@@ -135,6 +143,12 @@ impl Wallet {
         let (mut index, mut end) = (0, self.refund_keys_used()?.saturating_add(GAP));
         while index < end {
             let choice = HolderChoice::Key(self.refund_keys.key(index).verify_key());
+            if self.is_elsewhere(&choice)? {
+                report.open.push(format!("{ELSEWHERE} (one-time key {index})"));
+                index = index.saturating_add(1);
+                end = end.max(index.saturating_add(GAP));
+                continue;
+            }
             if let Some(amounts) = self.refund(&choice).await? {
                 let row = |amount| RefundRow { holder: "refundable", key: Some(index), amount };
                 report.refunded.extend(amounts.into_iter().map(row));
@@ -191,7 +205,9 @@ impl Wallet {
         };
         let prepared = prepared.map_err(|_| WalletError::NoKey)?;
         let note = Note::Refund { holder: *choice };
-        let mut x = self.exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note);
+        let mut x = self
+            .exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note)
+            .withdrawn_by(prepared.withdrawn);
         x.reserved = old.iter().map(|owned| owned.id).collect();
         Ok(self.set_aside(&x, "florin/v1/wallet/refund").await?.then_some(x))
     }
@@ -199,13 +215,18 @@ impl Wallet {
     /// A refund of one's own coins where the operator's list of them is full. Not while some are on their way elsewhere:
     /// the refund would take them back.
     pub(crate) async fn make_room(&self, choice: &HolderChoice) -> Result<(), WalletError> {
-        if self.coins()?.iter().any(|owned| owned.reserved && owned.coin.holder == *choice) {
+        if self.is_elsewhere(choice)? {
             return Err(WalletError::UnderWay {
                 what: "something else with coins that a refund would replace",
             });
         }
         // Boxed: a refund may ask for keys, and what changes coins waits for it.
         Box::pin(self.refund(choice)).await.map(|_| ())
+    }
+
+    /// Whether coins of this choice are on their way elsewhere.
+    fn is_elsewhere(&self, choice: &HolderChoice) -> Result<bool, WalletError> {
+        Ok(self.coins()?.iter().any(|owned| owned.reserved && owned.coin.holder == *choice))
     }
 
     /// Under which choice coins come that are made of these.

@@ -397,7 +397,9 @@ impl Wallet {
             .map_err(|_| WalletError::NotPayable { amount })?;
         let sent = OpenSent { taking: true, ..sent.clone() };
         let note = Note::TakeBack(sent.clone());
-        let x = self.exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note);
+        let x = self
+            .exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note)
+            .withdrawn_by(prepared.withdrawn);
         let x = Exchange { id: sent.exchange(), reserved: sent.coins.clone(), ..x };
         let mut t = self.fresh("florin/v1/wallet/take-back", &[&sent.id.0, txid.bytes()]);
         t.write(x.key(), cbor::encode(&x));

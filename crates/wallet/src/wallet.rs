@@ -349,6 +349,7 @@ impl Wallet {
             reserved: Vec::new(),
             note: cbor::encode(note),
             since: self.now(),
+            withdrawn: None,
         }
     }
 }

@@ -52,7 +52,7 @@ pub fn redeem(
     let body = cbor::encode(&envelope);
     let reply = KeptReply::new(&exporter, "redeem-aggregate-reply", issuer.id, me.id(), &body);
     let kept = KeptRedemption { reply, txid, currency, minor };
-    Ok(Prepared { path: REDEEM_PATH, body, pending: keep(&kept) })
+    Ok(Prepared { path: REDEEM_PATH, body, pending: keep(&kept), withdrawn: kept.reply.withdrawn() })
 }
 
 /// Gathered value that is on its way.
@@ -102,7 +102,7 @@ pub fn balance_request(
     let (envelope, exporter) = issuer.seal("aggregate-balance", &[], &signed, entropy)?;
     let body = cbor::encode(&envelope);
     let reply = KeptReply::new(&exporter, "aggregate-balance-reply", issuer.id, me.id(), &body);
-    Ok(Prepared { path: BALANCE_PATH, body, pending: keep(&reply) })
+    Ok(Prepared { path: BALANCE_PATH, body, pending: keep(&reply), withdrawn: None })
 }
 
 /// Reads the answer to [`balance_request`].

@@ -6,6 +6,7 @@ use florin_crypto::{
     ByteArray, Digest, Entropy, Envelope, Exporter, KemPublicKey, Kid, Secret, Sign1, Zeroizing, cbor, kem,
 };
 use florin_parties::{KeyList, ReplyFrame};
+use florin_rail::common::{withdrawn_digest, withdrawn_proof};
 use florin_rail::{Context, hpke_info, transcript};
 use minicbor::{Decode, Encode};
 
@@ -83,6 +84,8 @@ pub struct Prepared {
     pub body: Vec<u8>,
     /// What reads the answer. Secret.
     pub pending: Zeroizing<Vec<u8>>,
+    /// How the proof that it was withdrawn is known; none for what a refusal leaves nothing of.
+    pub withdrawn: Option<Digest>,
 }
 
 /// The reply key and frame of a sealed request.
@@ -119,6 +122,11 @@ impl KeptReply {
         frame.open(&Secret::new(self.key.0), sealed).ok_or(ReadError::Answer)
     }
 
+    /// How the proof is known that what this is the reply of was withdrawn.
+    pub fn withdrawn(&self) -> Option<Digest> {
+        Some(withdrawn_of(&Secret::new(self.key.0)))
+    }
+
     /// Who answers.
     pub const fn issuer(&self) -> PartyId {
         self.context.sender
@@ -128,6 +136,11 @@ impl KeptReply {
     pub const fn asker(&self) -> PartyId {
         self.context.recipient
     }
+}
+
+/// How the proof is known that a request with this key of its reply was withdrawn.
+pub(crate) fn withdrawn_of(reply_key: &Secret<32>) -> Digest {
+    withdrawn_digest(withdrawn_proof(reply_key).expose())
 }
 
 pub(crate) fn keep<T: Encode<()>>(kept: &T) -> Zeroizing<Vec<u8>> {

@@ -87,7 +87,9 @@ pub fn change_for(
     let (envelope, exporter) = issuer.seal("change", &[], &plaintext, entropy)?;
     let body = cbor::encode(&envelope);
     let reply = KeptReply::new(&exporter, "change-reply", issuer.id, PartyId::NONE, &body);
+    let withdrawn = reply.withdrawn();
     Ok(Prepared {
+        withdrawn,
         path: CHANGE_PATH,
         body,
         pending: keep(&KeptExchange { reply, txid, wanted: Wanted::Coins(list), holder }),
@@ -129,7 +131,9 @@ pub fn refresh_for(
     let (envelope, exporter) = issuer.seal("refresh", &[], &plaintext, entropy)?;
     let body = cbor::encode(&envelope);
     let reply = KeptReply::new(&exporter, "refresh-reply", issuer.id, PartyId::NONE, &body);
-    Ok(Prepared { path: REFRESH_PATH, body, pending: keep(&KeptExchange { reply, txid, wanted, holder }) })
+    let withdrawn = reply.withdrawn();
+    let pending = keep(&KeptExchange { reply, txid, wanted, holder });
+    Ok(Prepared { path: REFRESH_PATH, body, pending, withdrawn })
 }
 
 /// The coins that Refresh gives for others: the same values; where some are no denominations any more, what makes up their
@@ -164,7 +168,7 @@ pub fn redeem(
     let body = cbor::encode(&envelope);
     let reply = KeptReply::new(&exporter, "redeem-reply", issuer.id, me.id(), &body);
     let kept = KeptExchange { reply, txid, wanted: Wanted::PayOut, holder: HolderChoice::Nobody };
-    Ok(Prepared { path: REDEEM_PATH, body, pending: keep(&kept) })
+    Ok(Prepared { path: REDEEM_PATH, body, pending: keep(&kept), withdrawn: kept.reply.withdrawn() })
 }
 
 /// What the issuer says about coins given for change, refresh or redemption.

@@ -133,7 +133,7 @@ pub fn validation_req(
         v_desc,
         enc_c1: envelope_digest(&presented.enc_c1),
     };
-    Ok(Prepared { path: VALIDATION_PATH, body, pending: keep(&kept) })
+    Ok(Prepared { path: VALIDATION_PATH, body, pending: keep(&kept), withdrawn: None })
 }
 
 /// Signs and seals what a payer has presented; `messages` are the names of the request and of its reply.
@@ -173,7 +173,7 @@ pub fn check_request(
     entropy: &mut dyn Entropy,
 ) -> Result<Prepared, AskError> {
     let (body, reply) = present(["check", "check-reply"], issuer, me, presented, v_desc, entropy)?;
-    Ok(Prepared { path: CHECK_PATH, body, pending: keep(&reply) })
+    Ok(Prepared { path: CHECK_PATH, body, pending: keep(&reply), withdrawn: None })
 }
 
 /// Reads the answer to [`check_request`]; only the issuer has the key that seals it.
@@ -322,7 +322,7 @@ pub fn status_request(
     let (envelope, exporter) = issuer.seal("payee-status", &[], &sign(&me.signing, &request), entropy)?;
     let body = cbor::encode(&envelope);
     let reply = KeptReply::new(&exporter, "payee-status-reply", issuer.id, me.id(), &body);
-    Ok(Prepared { path: STATUS_PATH, body, pending: keep(&KeptStatus { reply, com }) })
+    Ok(Prepared { path: STATUS_PATH, body, pending: keep(&KeptStatus { reply, com }), withdrawn: None })
 }
 
 /// Reads the answer to [`status_request`].

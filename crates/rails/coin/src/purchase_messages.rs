@@ -1,7 +1,7 @@
 //! The messages of Coin Purchase. Source: VarietyCash §3.1, Figures 4 and 5; repairs V1, V6, V7, V8, V10.
 
 use florin_books::{PartyId, Timestamp, TxId};
-use florin_crypto::{ByteArray, Bytes, Digest, Envelope, Exporter, Secret, VerifyKey, cbor, derive};
+use florin_crypto::{ByteArray, Bytes, Digest, Envelope, Exporter, MacKey, Secret, VerifyKey, cbor, derive};
 use florin_money::{Amount, CoinList};
 use florin_parties::bank::{BankAccount, Mandate};
 use florin_rail::{Context, label};
@@ -38,9 +38,10 @@ pub struct WRequest2 {
     pub r_i: ByteArray<16>,
 }
 
-/// WRequest2 on the wire: the envelope, and the cookie that keeps the issuer's state for it (V7).
+/// WRequest2 on the wire: the envelope, and the cookie that keeps the issuer's state for it (V7). CP cannot read the cookie,
+/// and one that was altered would make every WRequest3 one that the issuer cannot open: mac_K of it is beside it.
 ///
-/// Shape: `[envelope, cookie]`.
+/// Shape: `[envelope, cookie, mac]`.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(array)]
 pub struct WRequest2Answer {
@@ -50,6 +51,9 @@ pub struct WRequest2Answer {
     /// Opaque to CP.
     #[n(1)]
     pub cookie: Bytes,
+    /// mac_K of the cookie.
+    #[n(2)]
+    pub mac: ByteArray<32>,
 }
 
 /// What the cookie holds, sealed under a key of the issuer's.
@@ -256,6 +260,11 @@ impl PurchaseKeys {
         self.expand("issuance")
     }
 
+    /// mac_K of the cookie.
+    pub fn cookie(&self) -> MacKey {
+        MacKey::new(&self.expand("cookie"))
+    }
+
     fn expand(&self, what: &str) -> Secret<32> {
         derive(&[self.k.expose()], label(RAIL, what).as_bytes())
     }
@@ -266,6 +275,9 @@ pub(crate) fn exported(exporter: &Exporter, which: &str) -> [u8; 32] {
     *exporter.export(label(RAIL, which).as_bytes()).expose()
 }
 
+/// What mac_K of the cookie is over.
+pub(crate) const COOKIE_MAC: &str = "florin/v1/coin/cookie";
+
 /// The key of Issuance1: needs K's secret and this request's exporter.
 pub(crate) fn issuance_key(k_issue: &[u8; 32], exporter: &Exporter) -> Secret<32> {
     let fresh = exporter.export(label(RAIL, "issuance1").as_bytes());
@@ -275,7 +287,7 @@ pub(crate) fn issuance_key(k_issue: &[u8; 32], exporter: &Exporter) -> Secret<32
 /// mac_K of Issuance2.
 pub(crate) fn collect_mac(k_issue: &[u8; 32], claim: &[u8; 16]) -> [u8; 32] {
     let key: Secret<32> = derive(&[k_issue], label(RAIL, "collect-ack").as_bytes());
-    florin_crypto::MacKey::new(&key).tag("florin/v1/coin/collect-ack", &[claim])
+    MacKey::new(&key).tag("florin/v1/coin/collect-ack", &[claim])
 }
 
 /// H(claim): what the books call a claim.

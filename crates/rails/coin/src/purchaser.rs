@@ -10,13 +10,15 @@ use florin_parties::{IdentityKeys, KeyList};
 use florin_rail::{Context, hpke_info, transcript};
 use minicbor::{Decode, Encode};
 
-use crate::ask::{AskError, IssuerKey, KeptReply, Prepared, ReadError, are_wanted, keep, kept, statement};
+use crate::ask::{
+    AskError, IssuerKey, KeptReply, Prepared, ReadError, are_wanted, keep, kept, statement, withdrawn_of,
+};
 use crate::coin::Coin;
 use crate::kinds::RAIL;
 use crate::purchase_messages::{
-    Accepted, Authorisation, Collect, CollectAck, PurchaseIssuance1, PurchaseKeys, PurchaseRefusal, WDesc,
-    WRequest1, WRequest2, WRequest2Answer, WRequest3, WRequest3Content, claim_id, collect_mac, exported,
-    issuance_key,
+    Accepted, Authorisation, COOKIE_MAC, Collect, CollectAck, PurchaseIssuance1, PurchaseKeys,
+    PurchaseRefusal, WDesc, WRequest1, WRequest2, WRequest2Answer, WRequest3, WRequest3Content, claim_id,
+    collect_mac, exported, issuance_key,
 };
 
 /// The path of WRequest1.
@@ -61,7 +63,7 @@ pub fn wrequest1(
         body: Bytes(body.clone()),
         k_cp: ByteArray(exported(&exporter, "k-cp")),
     };
-    Ok(Prepared { path: WREQUEST1_PATH, body, pending: keep(&kept) })
+    Ok(Prepared { path: WREQUEST1_PATH, body, pending: keep(&kept), withdrawn: None })
 }
 
 /// Shape: `[reply key, th, H(WRequest3), purchase]`, `purchase` being what [`collect`] needs.
@@ -115,6 +117,9 @@ pub fn wrequest3(
     let th = transcript(RAIL, &[&kept.body.0, &cbor::encode(&answer.envelope)]);
     let k_i = exported(&exporter, "k-i");
     let keys = PurchaseKeys::new(&kept.k_cp.0, &k_i, &th, kept.purchaser, kept.issuer);
+    if !keys.cookie().verify(COOKIE_MAC, &[&answer.cookie.0], &answer.mac.0) {
+        return Err(ReadError::Answer);
+    }
     let list = w_desc.list.clone();
     let authorisation = Authorisation {
         context: Context::new(RAIL, "wrequest3", kept.purchaser, kept.issuer),
@@ -133,7 +138,12 @@ pub fn wrequest3(
         request: digest("florin/v1/coin/wrequest3", &[&body]),
         purchase: KeptPurchase { claim, k_issue: ByteArray(*keys.issuance().expose()), list },
     };
-    Ok(Prepared { path: WREQUEST3_PATH, body, pending: keep(&kept) })
+    Ok(Prepared {
+        path: WREQUEST3_PATH,
+        body,
+        pending: keep(&kept),
+        withdrawn: Some(withdrawn_of(&keys.reply())),
+    })
 }
 
 /// A purchase that the issuer has accepted.
@@ -203,7 +213,12 @@ pub fn collect_refundable(
     let key = issuance_key(&purchase.k_issue.0, &exporter);
     let th = transcript(RAIL, &[&body]);
     let reply = KeptReply::with_key(&key, "purchase-issuance1", issuer.id, PartyId::NONE, th);
-    Ok(Prepared { path: COLLECT_PATH, body, pending: keep(&KeptCollect { reply, purchase }) })
+    Ok(Prepared {
+        path: COLLECT_PATH,
+        body,
+        pending: keep(&KeptCollect { reply, purchase }),
+        withdrawn: None,
+    })
 }
 
 /// What comes of a purchase.

@@ -69,7 +69,9 @@ pub fn refund(
     let (envelope, exporter) = issuer.seal("refund", &[], &signed, entropy)?;
     let body = cbor::encode(&envelope);
     let reply = KeptReply::new(&exporter, "refund-reply", issuer.id, from, &body);
-    Ok(Prepared { path: REFUND_PATH, body, pending: keep(&KeptRefund { reply, holder: choice, txid }) })
+    let withdrawn = reply.withdrawn();
+    let pending = keep(&KeptRefund { reply, holder: choice, txid });
+    Ok(Prepared { path: REFUND_PATH, body, pending, withdrawn })
 }
 
 /// What comes of a refund.

@@ -195,8 +195,7 @@ fn g1_purchase_answers_have_one_shape() {
     assert_eq!(take(&mut w, &one_element_more(&answer)).err(), Some(ReadError::Answer));
     let read: WRequest2Answer = cbor::decode_strict(&answer).unwrap();
     exact(&read);
-    // WRequest2 made by somebody else in the issuer's name, with ID_I changed, with one element more. Whoever seals it,
-    // K takes the issuer's word for it only together with the cookie, which nobody else can make.
+    // WRequest2 made by somebody else in the issuer's name, with ID_I changed, with one element more; the cookie of another.
     let kid = key_id(KeyUse::Kem, &buyer.keys.kem.public_key().0);
     let info = hpke_info("coin", "wrequest2", buyer.id(), &kid);
     let (text, _) = kem::open(&buyer.keys.kem, &info, &[], &read.envelope).unwrap();
@@ -209,7 +208,7 @@ fn g1_purchase_answers_have_one_shape() {
         let answer = cbor::encode(&WRequest2Answer { envelope, ..read.clone() });
         assert_eq!(take(&mut w, &answer).err(), Some(ReadError::Answer));
     }
-    for at in (0..answer.len() - read.cookie.0.len()).step_by(3) {
+    for at in (0..answer.len()).step_by(3) {
         let mut flipped = answer.clone();
         flipped[at] ^= 4;
         assert_eq!(take(&mut w, &flipped).err(), Some(ReadError::Answer), "byte {at}");

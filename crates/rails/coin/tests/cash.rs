@@ -50,7 +50,10 @@ impl Scene {
         let to = Certificate::verify(&self.other.certificate, &self.w.list).unwrap();
         [
             (self.text(&CashSeal::Bearer), None),
-            (self.text(&CashSeal::Passphrase(b"open sesame", KeyFileParams::cheapest())), Some(b"open sesame")),
+            (
+                self.text(&CashSeal::Passphrase(b"open sesame", KeyFileParams::cheapest())),
+                Some(b"open sesame"),
+            ),
             (self.text(&CashSeal::Receiver(&to)), None),
         ]
     }

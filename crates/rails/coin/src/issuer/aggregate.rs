@@ -11,7 +11,9 @@ use florin_books::{
 use florin_crypto::{Bytes, Digest, Exporter, cbor, random};
 use florin_money::{Amount, CurrencyCode};
 use florin_parties::{KeyId, Participant, ReplyFrame, Roles};
-use florin_rail::common::{ASK_STATUS, BAD_REQUEST, FAULT, REQUEST_EXPIRED, SKEW_MS, check_exp};
+use florin_rail::common::{
+    ASK_STATUS, BAD_REQUEST, FAULT, REQUEST_EXPIRED, SKEW_MS, check_exp, withdrawn_proof,
+};
 use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName};
 use minicbor::{Decode, Encode};
 
@@ -129,6 +131,10 @@ impl Step for RedeemAggregateStep {
         })
     }
 
+    fn withdrawn(&self, o: &Self::Opened) -> Option<florin_crypto::Secret<32>> {
+        Some(withdrawn_proof(&self.frame(o).key(&o.exporter)))
+    }
+
     fn reply(&self, o: &Self::Opened, record: &Record) -> Result<Vec<u8>, Refusal> {
         let m = &o.request.message;
         let seed = RedeemedSeed::recall(record, &self.0, m.context.sender)?;
@@ -140,12 +146,16 @@ impl Step for RedeemAggregateStep {
             at: record.core.time,
         };
         let signed = self.0.keys.sign(&seed.kid, &cbor::encode(&statement)).ok_or(ASK_STATUS)?;
-        let frame = ReplyFrame::new(RAIL, "redeem-aggregate-reply", self.0.id(), m.context.sender, o.th);
+        let frame = self.frame(o);
         Ok(frame.seal(&frame.key(&o.exporter), &Bytes(signed)))
     }
 }
 
 impl RedeemAggregateStep {
+    fn frame(&self, o: &<Self as Step>::Opened) -> ReplyFrame {
+        ReplyFrame::new(RAIL, "redeem-aggregate-reply", self.0.id(), o.request.message.context.sender, o.th)
+    }
+
     fn admit(
         &self,
         o: &OpenedAggregate<RedeemAggregateReq>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use florin_books::{Condition, Facts, Needs, PartyId, Record, Rejected, Timestamp, Transition};
 use florin_crypto::{Digest, Exporter};
 use florin_parties::ReplyFrame;
-use florin_rail::common::{BAD_REQUEST, FAULT, REQUEST_EXPIRED, SKEW_MS, check_exp};
+use florin_rail::common::{BAD_REQUEST, FAULT, REQUEST_EXPIRED, SKEW_MS, check_exp, withdrawn_proof};
 use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName};
 
 use super::frame::{read, unseal};
@@ -81,14 +81,22 @@ impl Step for ChangeStep {
         }
     }
 
+    fn withdrawn(&self, o: &OpenedChange) -> Option<florin_crypto::Secret<32>> {
+        Some(withdrawn_proof(&self.frame(o).key(&o.exporter)))
+    }
+
     fn reply(&self, o: &OpenedChange, record: &Record) -> Result<Vec<u8>, Refusal> {
         let answer = statement_answer(&self.0, o.request.txid, PartyId::NONE, record)?;
-        let frame = ReplyFrame::new(RAIL, "change-reply", self.0.id(), PartyId::NONE, o.th);
+        let frame = self.frame(o);
         Ok(frame.seal(&frame.key(&o.exporter), &answer))
     }
 }
 
 impl ChangeStep {
+    fn frame(&self, o: &OpenedChange) -> ReplyFrame {
+        ReplyFrame::new(RAIL, "change-reply", self.0.id(), PartyId::NONE, o.th)
+    }
+
     fn admit(&self, o: &OpenedChange, now: Timestamp) -> Result<(), Refusal> {
         let coins = &o.request.coins;
         check_exp(o.request.exp, now)?;

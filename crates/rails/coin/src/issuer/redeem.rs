@@ -8,7 +8,9 @@ use florin_books::{
 };
 use florin_crypto::{Bytes, Digest, Exporter, cbor, random};
 use florin_parties::{KeyId, Participant, ReplyFrame, Roles};
-use florin_rail::common::{ASK_STATUS, BAD_REQUEST, FAULT, REQUEST_EXPIRED, SKEW_MS, check_exp};
+use florin_rail::common::{
+    ASK_STATUS, BAD_REQUEST, FAULT, REQUEST_EXPIRED, SKEW_MS, check_exp, withdrawn_proof,
+};
 use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName};
 use minicbor::{Decode, Encode};
 
@@ -151,15 +153,23 @@ impl Step for RedeemStep {
         }
     }
 
+    fn withdrawn(&self, o: &OpenedRedeem) -> Option<florin_crypto::Secret<32>> {
+        Some(withdrawn_proof(&self.frame(o).key(&o.exporter)))
+    }
+
     fn reply(&self, o: &OpenedRedeem, record: &Record) -> Result<Vec<u8>, Refusal> {
         let m = &o.request.message;
         let answer = statement_answer(&self.0, m.txid, m.context.sender, record)?;
-        let frame = ReplyFrame::new(RAIL, "redeem-reply", self.0.id(), m.context.sender, o.th);
+        let frame = self.frame(o);
         Ok(frame.seal(&frame.key(&o.exporter), &answer))
     }
 }
 
 impl RedeemStep {
+    fn frame(&self, o: &OpenedRedeem) -> ReplyFrame {
+        ReplyFrame::new(RAIL, "redeem-reply", self.0.id(), o.request.message.context.sender, o.th)
+    }
+
     fn admit(&self, o: &OpenedRedeem, facts: &Facts, now: Timestamp) -> Result<(), Refusal> {
         let m = &o.request.message;
         let redeemer = self.0.participant(facts, m.context.sender)?;

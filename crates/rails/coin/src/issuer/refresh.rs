@@ -8,7 +8,7 @@ use florin_books::{Condition, Facts, Needs, PartyId, Record, Rejected, Timestamp
 use florin_crypto::{Digest, Exporter};
 use florin_money::CoinList;
 use florin_parties::ReplyFrame;
-use florin_rail::common::{BAD_REQUEST, FAULT, REQUEST_EXPIRED, SKEW_MS, check_exp};
+use florin_rail::common::{BAD_REQUEST, FAULT, REQUEST_EXPIRED, SKEW_MS, check_exp, withdrawn_proof};
 use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName};
 
 use super::frame::{read, unseal};
@@ -86,14 +86,22 @@ impl Step for RefreshStep {
         }
     }
 
+    fn withdrawn(&self, o: &OpenedRefresh) -> Option<florin_crypto::Secret<32>> {
+        Some(withdrawn_proof(&self.frame(o).key(&o.exporter)))
+    }
+
     fn reply(&self, o: &OpenedRefresh, record: &Record) -> Result<Vec<u8>, Refusal> {
         let answer = statement_answer(&self.0, o.request.txid, PartyId::NONE, record)?;
-        let frame = ReplyFrame::new(RAIL, "refresh-reply", self.0.id(), PartyId::NONE, o.th);
+        let frame = self.frame(o);
         Ok(frame.seal(&frame.key(&o.exporter), &answer))
     }
 }
 
 impl RefreshStep {
+    fn frame(&self, o: &OpenedRefresh) -> ReplyFrame {
+        ReplyFrame::new(RAIL, "refresh-reply", self.0.id(), PartyId::NONE, o.th)
+    }
+
     fn admit(&self, o: &OpenedRefresh, now: Timestamp) -> Result<(), Refusal> {
         let coins = &o.request.coins;
         check_exp(o.request.exp, now)?;

@@ -11,7 +11,9 @@ use florin_books::{
 use florin_crypto::{Bytes, Digest, Exporter, cbor};
 use florin_money::CoinList;
 use florin_parties::{Participant, ReplyFrame};
-use florin_rail::common::{ASK_STATUS, BAD_REQUEST, FAULT, REQUEST_EXPIRED, SKEW_MS, check_exp};
+use florin_rail::common::{
+    ASK_STATUS, BAD_REQUEST, FAULT, REQUEST_EXPIRED, SKEW_MS, check_exp, withdrawn_proof,
+};
 use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName};
 
 use super::frame::{Unverified, addressed, may_act, read_signed, unseal};
@@ -104,6 +106,10 @@ impl Step for RefundStep {
         }
     }
 
+    fn withdrawn(&self, o: &OpenedRefund) -> Option<florin_crypto::Secret<32>> {
+        Some(withdrawn_proof(&self.frame(o).key(&o.exporter)))
+    }
+
     fn reply(&self, o: &OpenedRefund, record: &Record) -> Result<Vec<u8>, Refusal> {
         // Nothing but the key stands in the seed.
         let kid = match record.seed() {
@@ -123,7 +129,7 @@ impl Step for RefundStep {
             at: record.core.time,
         };
         let statement = Bytes(self.0.keys.sign(&kid, &cbor::encode(&statement)).ok_or(ASK_STATUS)?);
-        let frame = ReplyFrame::new(RAIL, "refund-reply", self.0.id(), m.context.sender, o.th);
+        let frame = self.frame(o);
         Ok(frame.seal(&frame.key(&o.exporter), &RefundAnswer { statement, sets }))
     }
 }
@@ -134,6 +140,10 @@ fn once_key(o: &OpenedRefund) -> OnceKey {
 }
 
 impl RefundStep {
+    fn frame(&self, o: &OpenedRefund) -> ReplyFrame {
+        ReplyFrame::new(RAIL, "refund-reply", self.0.id(), o.request.message.context.sender, o.th)
+    }
+
     fn is_by_holder(&self, o: &OpenedRefund, facts: &Facts) -> Result<(), Refusal> {
         // A one-time key was checked when the request was opened.
         let HolderChoice::Named(id) = o.request.message.holder else { return Ok(()) };

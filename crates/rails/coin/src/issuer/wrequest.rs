@@ -7,7 +7,9 @@ use florin_crypto::{ByteArray, Bytes, Digest, Exporter, cbor, digest, kem, rando
 use florin_parties::bank::{Direction, Order, OrderId};
 use florin_parties::treasury::{self, Purpose};
 use florin_parties::{Enrolment, KeyUse, Participant, Roles, key_id};
-use florin_rail::common::{ASK_STATUS, BAD_REQUEST, FAULT, MESSAGE_BYTES_MAX, OVERLOADED, check_exp};
+use florin_rail::common::{
+    ASK_STATUS, BAD_REQUEST, FAULT, MESSAGE_BYTES_MAX, OVERLOADED, check_exp, withdrawn_proof,
+};
 use florin_rail::{Context, Decision, Moment, Refusal, Step, StepName, hpke_info, transcript};
 
 use super::frame::{Unverified, addressed, may_act, read, read_signed, unseal};
@@ -18,8 +20,8 @@ use crate::coin::COINS_ISSUED_MAX;
 use crate::escrow::OpenedBox;
 use crate::kinds::{PURCHASE, RAIL, RAIL_NUMBER, STEP_WREQUEST3, once};
 use crate::purchase_messages::{
-    Accepted, Authorisation, Cookie, PurchaseKeys, WRequest1, WRequest2, WRequest2Answer, WRequest3,
-    WRequest3Content, exported,
+    Accepted, Authorisation, COOKIE_MAC, Cookie, PurchaseKeys, WRequest1, WRequest2, WRequest2Answer,
+    WRequest3, WRequest3Content, exported,
 };
 use crate::refusal::{
     NOT_ENROLLED, OTHER_ACCOUNT, PURCHASE_EXPIRED, PURCHASE_TOO_LARGE, WRONG_COIN_COUNT, WRONG_CURRENCY,
@@ -79,8 +81,10 @@ impl Step for WRequest1Step {
             th: transcript(RAIL, &[&o.body, &cbor::encode(&envelope)]),
             until: moment.now.plus_ms(PURCHASE_BEGINS_MS),
         };
-        let sealed = reply_seal(self.0.cookie(), COOKIE_AAD, &cbor::encode(&cookie));
-        Decision::Answer(cbor::encode(&WRequest2Answer { envelope, cookie: Bytes(sealed) }))
+        let keys = PurchaseKeys::new(&cookie.k_cp.0, &cookie.k_i.0, &cookie.th, purchaser, self.0.id());
+        let cookie = Bytes(reply_seal(self.0.cookie(), COOKIE_AAD, &cbor::encode(&cookie)));
+        let mac = ByteArray(keys.cookie().tag(COOKIE_MAC, &[&cookie.0]));
+        Decision::Answer(cbor::encode(&WRequest2Answer { envelope, cookie, mac }))
     }
 
     fn decide_refused(&self, _: &OpenedWRequest1, _: &Facts, _: &Rejected, _: &mut Moment<'_>) -> Decision {
@@ -201,6 +205,10 @@ impl Step for WRequest3Step {
             Rejected::TooLate => Decision::Refuse(PURCHASE_EXPIRED),
             _ => Decision::Refuse(FAULT),
         }
+    }
+
+    fn withdrawn(&self, o: &OpenedWRequest3) -> Option<florin_crypto::Secret<32>> {
+        Some(withdrawn_proof(&o.keys.reply()))
     }
 
     fn reply(&self, o: &OpenedWRequest3, record: &Record) -> Result<Vec<u8>, Refusal> {
