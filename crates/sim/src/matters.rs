@@ -128,13 +128,15 @@ impl Person {
     async fn request(&self, wallet: &Wallet, amount: Amount) -> Result<(), WalletError> {
         let options = RequestOptions { expires: INVOICE_LASTS, new: true, ..RequestOptions::default() };
         let asked = wallet.invoice(amount, &options).await?;
-        locked(&self.board.invoices).push((asked.invoice.clone(), amount.minor()));
+        locked(&self.board.invoices).push((self.machine.name.clone(), asked.invoice.clone(), amount.minor()));
         wallet.wait_for_payment(&asked.invoice, Duration::from_secs(3)).await.map(|_| ())
     }
 
     async fn pay_invoice(&self, wallet: &Wallet) -> Result<(), WalletError> {
         let invoice = self.machine.dice().one_of(&locked(&self.board.invoices)).cloned();
-        let Some((invoice, minor)) = invoice else { return Ok(()) };
+        let Some((_, invoice, minor)) = invoice.filter(|(whose, ..)| *whose != self.machine.name) else {
+            return Ok(());
+        };
         self.means("person", minor);
         let cancel = self.machine.dice().per_mille(200);
         let options = PayInvoiceOptions { policy: ANYTHING, cancel };

@@ -19,6 +19,8 @@ use crate::machine::Machine;
 use crate::trace::Trace;
 use crate::wire::Wire;
 
+/// How often it is tried to enrol: a participant that the operator has blocked never is.
+const TRIES: u32 = 40;
 /// How often it is looked whether its books have failed of themselves.
 const WATCH: Duration = Duration::from_secs(1);
 /// A process whose disk has failed takes so long to end.
@@ -28,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// What people show each other: invoices, and texts of coins. It is paper: no crash touches it.
 #[derive(Default)]
 pub struct Board {
-    pub(crate) invoices: Mutex<Vec<(String, u64)>>,
+    pub(crate) invoices: Mutex<Vec<(String, String, u64)>>,
     pub(crate) texts: Mutex<Vec<String>>,
 }
 
@@ -216,7 +218,7 @@ impl Person {
 
     /// Registered and enrolled, whatever it takes.
     async fn settle_in(&self, wallet: &Wallet) {
-        loop {
+        for _ in 0..TRIES {
             match self.join(wallet).await {
                 Ok(true) => return,
                 Ok(false) => {}

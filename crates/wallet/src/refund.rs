@@ -10,7 +10,7 @@ use florin_coin::refund::{self, Holder, read_refund};
 use florin_crypto::{ByteArray, Bytes, SigningKey, cbor};
 use florin_money::Amount;
 use florin_shell::ExitCode;
-use florin_shell::exchange::{Exchange, NotAuthentic};
+use florin_shell::exchange::{self, Exchange, NotAuthentic};
 use serde::Serialize;
 
 use crate::apply::Apply;
@@ -26,9 +26,9 @@ pub(crate) const LIST_FULL: &str = "refund-list-full";
 const UNKNOWN: &str = "nothing-to-refund";
 /// After so many one-time keys in a row that the operator does not know there are no more.
 const GAP: u32 = 20;
-/// What a refund would take back: then it is not asked for.
-const ELSEWHERE: &str =
-    "coins that a refund would replace are set aside: for a payment that is open, or sent and not claimed";
+/// While coins are on their way no refund is asked for.
+const UNDER_WAY: &str =
+    "coins are on their way: a purchase or a payment is open, or a text is not claimed (status, take-back)";
 /// A request lasts at most so long.
 const EXP_MS: u64 = 23 * 60 * 60 * 1000;
 
@@ -105,12 +105,14 @@ impl Wallet {
             open: Vec::new(),
             balance: BalanceReport { balances: Vec::new(), sent: Vec::new() },
         };
-        let named = HolderChoice::Named(self.id());
-        let elsewhere = self.is_elsewhere(&named)?;
-        if elsewhere {
-            report.open.push(ELSEWHERE.to_owned());
+        self.settle_all().await?;
+        // A refund ends coins wherever they are: those that are set aside, and those that have not come yet.
+        if self.awaits_coins()? {
+            report.open.push(UNDER_WAY.to_owned());
+            report.balance = self.balance()?;
+            return Ok(report);
         }
-        let registered = match if elsewhere { Ok(None) } else { self.refund(&named).await } {
+        let registered = match self.refund(&HolderChoice::Named(self.id())).await {
             Ok(found) => {
                 let rows = found.unwrap_or_default().into_iter();
                 report.refunded.extend(rows.map(|amount| RefundRow { holder: "named", key: None, amount }));
@@ -143,12 +145,6 @@ impl Wallet {
         let (mut index, mut end) = (0, self.refund_keys_used()?.saturating_add(GAP));
         while index < end {
             let choice = HolderChoice::Key(self.refund_keys.key(index).verify_key());
-            if self.is_elsewhere(&choice)? {
-                report.open.push(format!("{ELSEWHERE} (one-time key {index})"));
-                index = index.saturating_add(1);
-                end = end.max(index.saturating_add(GAP));
-                continue;
-            }
             if let Some(amounts) = self.refund(&choice).await? {
                 let row = |amount| RefundRow { holder: "refundable", key: Some(index), amount };
                 report.refunded.extend(amounts.into_iter().map(row));
@@ -222,6 +218,26 @@ impl Wallet {
         }
         // Boxed: a refund may ask for keys, and what changes coins waits for it.
         Box::pin(self.refund(choice)).await.map(|_| ())
+    }
+
+    /// Whether coins are on their way: set aside for something, or not here yet.
+    fn awaits_coins(&self) -> Result<bool, WalletError> {
+        let comes = |x: &Exchange| {
+            matches!(
+                Note::of(x),
+                Some(
+                    Note::WRequest3(_)
+                        | Note::Collect(_)
+                        | Note::Change
+                        | Note::Refresh
+                        | Note::Refund { .. }
+                        | Note::Claim(_)
+                )
+            )
+        };
+        Ok(self.coins()?.iter().any(|owned| owned.reserved)
+            || !self.open_purchases()?.is_empty()
+            || exchange::under_way(&self.house)?.iter().any(comes))
     }
 
     /// Whether coins of this choice are on their way elsewhere.
