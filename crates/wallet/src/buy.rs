@@ -252,6 +252,9 @@ impl Wallet {
         amount: Amount,
         options: &BuyOptions,
     ) -> Result<OpenPurchase, WalletError> {
+        if options.refund != RefundChoice::No {
+            self.without_open_refunds().await?;
+        }
         let account = self.account_for(Roles::PURCHASER)?;
         let denominations = self.denominations(amount.currency())?;
         let list = options

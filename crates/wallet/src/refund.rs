@@ -240,6 +240,25 @@ impl Wallet {
             || exchange::under_way(&self.house)?.iter().any(comes))
     }
 
+    /// No refund is open: one that is answered late would end coins that came meanwhile, as those before.
+    ///
+    /// # Errors
+    /// `UnderWay`, those of the books.
+    pub(crate) async fn without_open_refunds(&self) -> Result<(), WalletError> {
+        for x in exchange::under_way(&self.house)? {
+            if matches!(Note::of(&x), Some(Note::Refund { .. })) {
+                match self.settle(&x).await {
+                    Ok(_) | Err(WalletError::Refused { .. }) => {}
+                    Err(WalletError::NotKnownYet { .. }) => {
+                        return Err(WalletError::UnderWay { what: "a refund" });
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Whether coins of this choice are on their way elsewhere.
     fn is_elsewhere(&self, choice: &HolderChoice) -> Result<bool, WalletError> {
         Ok(self.coins()?.iter().any(|owned| owned.reserved && owned.coin.holder == *choice))
@@ -249,7 +268,10 @@ impl Wallet {
     pub(crate) async fn choice_of(&self, coins: &[Owned]) -> Result<HolderChoice, WalletError> {
         match HolderChoice::of_all(coins.iter().map(|owned| owned.coin.holder)) {
             Some(choice) => Ok(choice),
-            None => self.new_refund_key().await,
+            None => {
+                self.without_open_refunds().await?;
+                self.new_refund_key().await
+            }
         }
     }
 
