@@ -113,6 +113,8 @@ pub struct Economy<'a> {
     pub bank: i64,
     /// Debits that came back; where their coins were issued before, the operator has advanced them.
     pub debits_returned: i64,
+    /// What the small transfers with codes have cost.
+    pub codes: i64,
     /// Everybody with a wallet.
     pub wallets: Vec<(String, &'a Wallet)>,
     /// The shop's gate.
@@ -180,6 +182,11 @@ impl Economy<'_> {
             let left = sum(account);
             findings.expect(left == 0, || format!("{account:?} still has {left}"));
         }
+        let spent = sum(Account::Expense).saturating_add(sum(Account::Capital));
+        findings.expect(spent == self.codes.into(), || {
+            format!("the operator has paid {spent} of its own, and codes were worth {}", self.codes)
+        });
+        findings.expect(sum(Account::World) == 0, || "something has left the books".into());
         let advanced = sum(Account::Suspense);
         findings.expect((0..=i128::from(self.debits_returned)).contains(&advanced), || {
             format!("{advanced} are in suspense, and debits of {} came back", self.debits_returned)

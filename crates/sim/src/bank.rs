@@ -16,6 +16,8 @@ use crate::plan::Plan;
 use crate::time::Virtual;
 use crate::trace::Trace;
 
+/// How a small transfer with a code begins.
+const CODE: &str = "FLORIN CODE ";
 const SUBMIT: Way<'static> = Way { from: "operator", to: "bank", step: "bank: submit" };
 const POLL: Way<'static> = Way { from: "operator", to: "bank", step: "bank: poll" };
 
@@ -143,6 +145,12 @@ impl Bank {
         self.inside().small.get(iban).copied().unwrap_or(0)
     }
 
+    /// All small transfers, less those that came back.
+    #[must_use]
+    pub fn all_codes(&self) -> i64 {
+        self.inside().small.values().fold(0, |sum, one| sum.saturating_add(*one))
+    }
+
     /// What came back to an account, less what went back from it.
     #[must_use]
     pub fn returned(&self, iban: &str) -> i64 {
@@ -174,7 +182,9 @@ impl Bank {
                 return;
             }
             inside.transfer(&order, ours.saturating_neg());
-            let back = inside.returned.entry(order.account.iban().to_owned()).or_insert(0);
+            let small = order.remittance.starts_with(CODE);
+            let of = if small { &mut inside.small } else { &mut inside.returned };
+            let back = of.entry(order.account.iban().to_owned()).or_insert(0);
             *back = back.saturating_add(ours);
             if order.direction == Direction::Debit {
                 inside.debits_returned = inside.debits_returned.saturating_add(amount);
@@ -197,7 +207,7 @@ impl Bank {
         if outcome == "booked" {
             let times = inside.carried_out.entry(order.id).or_insert(0);
             *times = times.saturating_add(1);
-            if let Some(code) = order.remittance.strip_prefix("FLORIN CODE ") {
+            if let Some(code) = order.remittance.strip_prefix(CODE) {
                 let account = order.account.iban().to_owned();
                 inside.codes.entry(account.clone()).or_default().push(code.to_owned());
                 let small = inside.small.entry(account).or_insert(0);

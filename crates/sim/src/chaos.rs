@@ -50,7 +50,7 @@ impl Town {
             (Event::Full, self.plan.full),
             (Event::ClockJump, self.plan.clock_jumps),
         ] {
-            events.extend((0..times).map(|_| (dice.within(500, UNTIL_MS), event)));
+            events.extend((0..times).map(|_| (dice.within(0, UNTIL_MS), event)));
         }
         events.sort_unstable();
         for (at, event) in events {

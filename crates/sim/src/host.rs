@@ -191,6 +191,20 @@ impl Host {
         Ok(())
     }
 
+    /// Starts it until it runs: its disk may fail while it starts.
+    ///
+    /// # Errors
+    /// It does not start, and no disk has failed.
+    pub async fn start_anyhow(&self) -> Result<(), OperatorError> {
+        loop {
+            match self.start() {
+                Ok(()) => return Ok(()),
+                Err(error) if !self.machine.is_broken() => return Err(error),
+                Err(_) => self.kill().await,
+            }
+        }
+    }
+
     /// The operator, while it runs.
     #[must_use]
     pub fn operator(&self) -> Option<Arc<Operator>> {
@@ -210,7 +224,7 @@ impl Host {
     pub async fn restart(&self) -> Result<(), OperatorError> {
         self.kill().await;
         tokio::time::sleep(DOWN).await;
-        self.start()
+        self.start_anyhow().await
     }
 
     /// Starts it again whenever its disk has failed: a process whose books have stopped ends.

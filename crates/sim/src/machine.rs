@@ -19,6 +19,9 @@ use crate::plan::Plan;
 use crate::time::Virtual;
 use crate::trace::Trace;
 
+/// The longest that a disk takes to sync.
+const SYNC_MAX_MS: u64 = 500;
+
 /// Who looks on whenever books have been written.
 pub type OnWrite = Arc<dyn Fn(LaneId, &Books) + Send + Sync>;
 
@@ -178,8 +181,15 @@ impl Machine {
         self.spawn(async move {
             loop {
                 called.notified().await;
-                for _ in 0..dice.below(4) {
-                    tokio::task::yield_now().await;
+                // A sync takes its time, and others decide meanwhile.
+                match dice.below(20) {
+                    0 => tokio::time::sleep(Duration::from_millis(dice.within(20, SYNC_MAX_MS))).await,
+                    1..8 => tokio::time::sleep(Duration::from_millis(dice.within(0, 20))).await,
+                    _ => {
+                        for _ in 0..dice.below(4) {
+                            tokio::task::yield_now().await;
+                        }
+                    }
                 }
                 while writer.turn() {}
                 if let Some(on_write) = &on_write {
@@ -228,7 +238,7 @@ impl Machine {
     /// Lets a disk fail at one of its next points, often at one where none of its disks has been before.
     pub fn fail_soon(&self) {
         let new_only = self.dice.per_mille(700);
-        let left = if new_only { self.dice.within(1, 12) } else { self.dice.within(1, 60) };
+        let left = if new_only { self.dice.within(1, 30) } else { self.dice.within(1, 60) };
         let power = Crash::Power { seed: self.dice.below(u64::MAX) };
         let crash = if self.dice.per_mille(250) { Crash::Error } else { power };
         self.faults().armed = Some(Armed { left, new_only, crash });

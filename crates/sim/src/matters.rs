@@ -20,6 +20,7 @@ enum Matter {
     Page(&'static str, &'static str),
     Request,
     PayInvoice,
+    GiveUp,
     Send,
     Receive,
     TakeBack,
@@ -30,7 +31,7 @@ enum Matter {
 }
 
 /// What there is to do, each as often as it stands here.
-const MATTERS: [Matter; 20] = [
+const MATTERS: [Matter; 22] = [
     Matter::Buy,
     Matter::Buy,
     Matter::Buy,
@@ -43,6 +44,8 @@ const MATTERS: [Matter; 20] = [
     Matter::Request,
     Matter::PayInvoice,
     Matter::PayInvoice,
+    Matter::PayInvoice,
+    Matter::GiveUp,
     Matter::Send,
     Matter::Receive,
     Matter::Receive,
@@ -62,6 +65,7 @@ impl Matter {
             Self::Page(..) => "pay /a",
             Self::Request => "request",
             Self::PayInvoice => "pay invoice",
+            Self::GiveUp => "give up an invoice",
             Self::Send => "send",
             Self::Receive => "receive",
             Self::TakeBack => "take back",
@@ -98,6 +102,7 @@ impl Person {
             Matter::Page(method, page) => self.page(wallet, method, page).await,
             Matter::Request => self.request(wallet, amount(1, 60)).await,
             Matter::PayInvoice => self.pay_invoice(wallet).await,
+            Matter::GiveUp => self.give_up(wallet).await,
             Matter::Send => self.send(wallet, amount(1, 60)).await,
             Matter::Receive => self.receive(wallet).await,
             Matter::TakeBack => self.take_back(wallet).await,
@@ -138,8 +143,15 @@ impl Person {
             return Ok(());
         };
         self.means("person", minor);
-        let cancel = self.machine.dice().per_mille(200);
-        let options = PayInvoiceOptions { policy: ANYTHING, cancel };
+        *locked(&self.tried) = Some(invoice.clone());
+        let options = PayInvoiceOptions { policy: ANYTHING, cancel: false };
+        wallet.pay_invoice(&invoice, &options).await.map(|_| ())
+    }
+
+    /// The invoice that it tried last, paid or not.
+    async fn give_up(&self, wallet: &Wallet) -> Result<(), WalletError> {
+        let Some(invoice) = locked(&self.tried).clone() else { return Ok(()) };
+        let options = PayInvoiceOptions { policy: ANYTHING, cancel: true };
         wallet.pay_invoice(&invoice, &options).await.map(|_| ())
     }
 

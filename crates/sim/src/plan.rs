@@ -32,6 +32,8 @@ pub struct Plan {
     pub cuts: u64,
     /// Failures of the operator's disks at a write.
     pub operator_disk: u64,
+    /// Whether the disks of operator and shop already fail when they begin, in a thousand.
+    pub early: u64,
     /// Kills of the operator between two writes.
     pub operator_kills: u64,
     /// Failures of a wallet's disk.
@@ -91,6 +93,7 @@ impl Plan {
             delay_max_ms: pick(&[5, 50, 500, 5_000]),
             cuts: some(4, net),
             operator_disk: some(4, crash),
+            early: pick(&[0, 0, 1_000]).saturating_mul(crash),
             operator_kills: some(2, crash),
             wallet_disk: some(3, crash),
             wallet_kills: some(2, crash),

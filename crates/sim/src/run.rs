@@ -141,7 +141,11 @@ impl Town {
         let operators = machine("operator", clock.clone())
             .watched(Arc::new(move |lane, books: &Books| looks.written(lane, books)));
         let host = Host::new(mould, operators, &bank, &watcher, trace, coverage)?;
-        host.start().map_err(|e| e.to_string())?;
+        let dice = Dice::new(plan.seed, "early");
+        if dice.per_mille(plan.early) {
+            host.machine.fail_soon();
+        }
+        host.start_anyhow().await.map_err(|e| e.to_string())?;
         let said = host.call(description::PATH, Vec::new()).await.ok_or("the operator says nothing")?;
         let signed = Description::signed_list(&said.body).ok_or("the operator has no keys")?;
         let dice = Dice::new(plan.seed, "skew");
@@ -150,6 +154,9 @@ impl Town {
             if dice.per_mille(500) { ppm } else { ppm.saturating_neg() }
         };
         let shop = machine("shop", clock.off_by(0, drift(&dice)));
+        if dice.per_mille(plan.early) {
+            shop.fail_soon();
+        }
         let shop = Shop::new(shop, &net, &bank, plan.settle, trace);
         bank.open(&iban(ACCOUNT), 0);
         let board = Arc::new(Board::default());
@@ -308,6 +315,7 @@ impl Town {
             operator: &operator,
             bank: self.bank.of_operator(),
             debits_returned: self.bank.debits_returned(),
+            codes: self.bank.all_codes(),
             served: self.shop.served(),
             wallets: wallets.iter().map(|(name, wallet)| (name.clone(), &**wallet)).collect(),
             gate: &gate,
