@@ -193,8 +193,9 @@ pub async fn run(
 ) -> Result<Outcome, ActError> {
     let until = Instant::now().checked_add(patience);
     let mut pause = Duration::from_millis(50);
+    let mut refused = None;
     loop {
-        let slug = match send(exchange, transport).await {
+        let slug = match send(exchange, transport, &mut refused).await {
             Sent::Answer(answer) => {
                 let mut t = fresh(exchange);
                 if applier.answered(exchange, &answer, &mut t).is_ok() {
@@ -246,13 +247,15 @@ enum Sent {
 
 /// Sends once. A refusal is not signed, and the same bytes may succeed later, from whoever has seen them: what must not be
 /// left open is withdrawn.
-async fn send(exchange: &Exchange, transport: &dyn Transport) -> Sent {
+async fn send(exchange: &Exchange, transport: &dyn Transport, first: &mut Option<ProblemView>) -> Sent {
     let problem = match transport.send(exchange, "").await {
         Delivered::Answer(answer) => return Sent::Answer(answer),
         Delivered::Later { slug, after_s } => return Sent::Later { slug, after_s },
         Delivered::Refused(problem) => problem,
     };
     let Some(known) = exchange.withdrawn else { return Sent::Refused(problem) };
+    // Where the proof was lost the reason is what was said before it was withdrawn.
+    let problem = first.get_or_insert(problem).clone();
     match transport.send(exchange, WITHDRAW).await {
         Delivered::Answer(proof) if withdrawn_digest(&proof) == known => Sent::Refused(problem),
         Delivered::Answer(answer) => Sent::Answer(answer),

@@ -170,7 +170,7 @@ impl Wallet {
                 Ok(purchase) => (purchase, true),
                 // It took too long to begin and never began: nothing was ordered, so a new one is no second one.
                 Err(WalletError::Refused { problem, .. })
-                    if problem.slug.as_deref() == Some("purchase-expired") =>
+                    if matches!(problem.slug.as_deref(), Some("purchase-expired" | "withdrawn")) =>
                 {
                     (self.begin_purchase(amount, options).await?, false)
                 }

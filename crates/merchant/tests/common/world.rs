@@ -164,8 +164,17 @@ impl Operator {
         async fn serve<S: Step>(house: &House, step: S, body: &[u8]) -> Result<Vec<u8>, Refusal> {
             house.serve(&step, body).await
         }
+        async fn withdraw<S: Step>(house: &House, step: S, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+            house.withdraw(&step, body).await
+        }
         let issuer = self.issuer.clone();
         let answer = match to {
+            "/v1/coin/change/withdraw" => withdraw(&self.books, ChangeStep(issuer), body).await,
+            "/v1/coin/refresh/withdraw" => withdraw(&self.books, RefreshStep(issuer), body).await,
+            "/v1/coin/redeem/withdraw" => withdraw(&self.books, RedeemStep(issuer), body).await,
+            "/v1/coin/redeem-aggregate/withdraw" => {
+                withdraw(&self.books, RedeemAggregateStep(issuer), body).await
+            }
             "/v1/parties/register" => serve(&self.identity, RegisterStep::new(self.keys.clone()), body).await,
             "/v1/parties/enrol" => {
                 serve(&self.identity, EnrolStep::new(self.keys.clone(), Currency::FLO), body).await
@@ -230,10 +239,11 @@ impl Operator {
 }
 
 impl Transport for Operator {
-    fn send<'a>(&'a self, x: &'a Exchange) -> Sending<'a> {
+    fn send<'a>(&'a self, x: &'a Exchange, after: &'static str) -> Sending<'a> {
         Box::pin(async move {
+            let to = format!("{}{after}", x.to);
             let line = self.line.lock().unwrap().pop_front().unwrap_or(Line::Works);
-            self.log.lock().unwrap().push(x.to.clone());
+            self.log.lock().unwrap().push(to.clone());
             if line == Line::KeyIsGone {
                 let refusal = florin_rail::common::ASK_STATUS;
                 return refused_or_later(Some(ProblemView {
@@ -256,7 +266,7 @@ impl Transport for Operator {
                 self.delayed.lock().unwrap().push((x.to.clone(), x.body.clone()));
                 return refused();
             }
-            match (self.answer(&x.to, &x.body).await, line) {
+            match (self.answer(&to, &x.body).await, line) {
                 (_, Line::DoesAndRefuses) => refused(),
                 (_, Line::LosesAnswer) => Delivered::Later { slug: None, after_s: None },
                 (Ok(mut bytes), Line::GarblesAnswer) => {

@@ -103,6 +103,8 @@ pub struct World {
     pub collected: Mutex<u64>,
     /// The next message to a path is refused on the way, in the operator's words; whether the operator has done it.
     pub refusals: Mutex<Vec<(&'static str, bool)>>,
+    /// What wallets have sent to the operator.
+    pub sent: Mutex<Vec<(String, Vec<u8>)>>,
     pub dir: tempfile::TempDir,
 }
 
@@ -183,6 +185,7 @@ impl World {
             paid_out: Mutex::new(0),
             collected: Mutex::new(0),
             refusals: Mutex::default(),
+            sent: Mutex::default(),
             dir: tempfile::tempdir().unwrap(),
         })
     }
@@ -226,6 +229,11 @@ impl World {
             "/v1/coin/collect" => h.serve(&CollectStep(i()), body).await,
             "/v1/coin/collect-ack" => h.serve(&CollectAckStep(i()), body).await,
             "/v1/coin/change" => h.serve(&ChangeStep(i()), body).await,
+            "/v1/coin/wrequest3/withdraw" => h.withdraw(&WRequest3Step(i()), body).await,
+            "/v1/coin/change/withdraw" => h.withdraw(&ChangeStep(i()), body).await,
+            "/v1/coin/refund/withdraw" => h.withdraw(&RefundStep(i()), body).await,
+            "/v1/coin/refresh/withdraw" => h.withdraw(&RefreshStep(i()), body).await,
+            "/v1/coin/redeem/withdraw" => h.withdraw(&RedeemStep(i()), body).await,
             "/v1/coin/refund" => h.serve(&RefundStep(i()), body).await,
             "/v1/coin/refresh" => h.serve(&RefreshStep(i()), body).await,
             "/v1/coin/redeem" => h.serve(&RedeemStep(i()), body).await,

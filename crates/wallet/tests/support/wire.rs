@@ -14,23 +14,25 @@ use super::World;
 pub struct Wire(pub Arc<World>);
 
 impl Transport for Wire {
-    fn send<'a>(&'a self, x: &'a Exchange) -> Sending<'a> {
+    fn send<'a>(&'a self, x: &'a Exchange, after: &'static str) -> Sending<'a> {
         Box::pin(async move {
+            let to = format!("{}{after}", x.to);
+            self.0.sent.lock().unwrap().push((to.clone(), x.body.clone()));
             let later = || Delivered::Later { slug: None, after_s: None };
             let (there, back) = self.0.travel().await;
             if !there {
                 return later();
             }
-            if let Some(reached) = self.0.refusal_on_the_way(&x.to) {
+            if let Some(reached) = self.0.refusal_on_the_way(&to) {
                 if reached {
-                    drop(self.0.serve(&x.to, &x.body).await);
+                    drop(self.0.serve(&to, &x.body).await);
                 }
                 let slug = Some("payment-denied".to_owned());
                 let view =
                     ProblemView { slug, same_bytes_may_be_sent_again: Some(false), ..ProblemView::default() };
                 return refused_or_later(Some(view));
             }
-            let answer = self.0.serve(&x.to, &x.body).await;
+            let answer = self.0.serve(&to, &x.body).await;
             self.0.after().await;
             if !back {
                 return later();
