@@ -10,6 +10,7 @@ const USAGE: &str = "\
 cargo xtask test [ARGS]   every test of the workspace; ARGS go to `cargo test`
 cargo xtask check         format, clippy, docs, tidy, deny
 cargo xtask sim [ARGS]    whole economies from seeds: --seeds N, --from S, --minutes M, --trace, --twice
+cargo xtask faults NAME   real programs under damage: `list` names them, `all` tries each; --full, --tries N, --seed S
 cargo xtask tidy          our own rules only: arrows, purity, sizes, headers, leftovers, slugs, paths, links";
 
 fn main() -> ExitCode {
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     let ok = match (task.as_deref(), rest.is_empty()) {
         (Some("test"), _) => test(&rest),
         (Some("sim"), _) => sim(&rest),
+        (Some("faults"), _) => faults(&rest),
         (Some("check"), true) => steps::run_all(check_steps()),
         (Some("tidy"), true) => steps::run_all(vec![tidy_step()]),
         (Some("help" | "--help" | "-h"), _) => {
@@ -50,6 +52,20 @@ fn sim(rest: &[String]) -> bool {
     let mut args = vec!["run", "--quiet", "--locked", "-p", "florin-sim", "--"];
     args.extend(rest.iter().map(String::as_str));
     match steps::cargo(&args, &[]) {
+        Ok(()) => true,
+        Err(why) => {
+            eprintln!("{why}");
+            false
+        }
+    }
+}
+
+/// The program under damage is the one beside the program that does the damage.
+fn faults(rest: &[String]) -> bool {
+    let build = ["build", "--quiet", "--locked", "-p", "florin", "-p", "florin-faults"];
+    let mut args = vec!["run", "--quiet", "--locked", "-p", "florin-faults", "--"];
+    args.extend(rest.iter().map(String::as_str));
+    match steps::cargo(&build, &[]).and_then(|()| steps::cargo(&args, &[])) {
         Ok(()) => true,
         Err(why) => {
             eprintln!("{why}");

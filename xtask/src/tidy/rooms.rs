@@ -48,6 +48,11 @@ pub const ROOMS: &[Room] = &[
         "network",
     ),
     shell(
+        "faults",
+        "money crypto books rail parties rails/* store http shell bank operator wallet merchant bench",
+        "network sql",
+    ),
+    shell(
         "florin",
         "money crypto books rail parties rails/* store http shell bank operator wallet merchant bench",
         "network",

@@ -1,0 +1,65 @@
+//! The table of faults: what can be tried, and how large. Source: the issue ("each is one command of `cargo xtask
+//! faults NAME`, with a CI size and a full size").
+
+use std::path::PathBuf;
+
+use crate::error::FaultsError;
+use crate::report::Tally;
+
+/// How large a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// That of CI.
+    Ci,
+    /// That of the record.
+    Full,
+}
+
+/// What a run is given.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The `florin` program.
+    pub florin: PathBuf,
+    /// How large.
+    pub size: Size,
+    /// So many tries instead of those of the size.
+    pub tries: Option<u64>,
+    /// The seed of its choices; the timing is the machine's own.
+    pub seed: u64,
+    /// Folders of tries with findings are kept.
+    pub keep: bool,
+}
+
+/// One kind of damage.
+pub struct Fault {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub what: &'static str,
+    /// What one try is called.
+    pub unit: &'static str,
+    /// How many tries in CI.
+    pub ci: u64,
+    /// How many tries for the record.
+    pub full: u64,
+    /// Tries it so often as [`Setting::tries_of`] says.
+    pub run: fn(&Setting, u64) -> Result<Tally, FaultsError>,
+}
+
+impl Setting {
+    /// How many tries of a fault.
+    #[must_use]
+    pub fn tries_of(&self, fault: &Fault) -> u64 {
+        let sized = if self.size == Size::Ci { fault.ci } else { fault.full };
+        self.tries.unwrap_or(sized)
+    }
+}
+
+/// Every fault, in the order in which `faults all` tries them.
+pub const FAULTS: &[Fault] = &[];
+
+/// The fault of a name.
+#[must_use]
+pub fn of_name(name: &str) -> Option<&'static Fault> {
+    FAULTS.iter().find(|fault| fault.name == name)
+}
