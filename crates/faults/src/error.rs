@@ -40,6 +40,9 @@ pub enum FaultsError {
     /// No client for HTTP.
     #[error(transparent)]
     Tls(#[from] TlsFault),
+    /// What must not be.
+    #[error("{0}")]
+    Found(String),
     /// The threads for requests.
     #[error("no threads for requests: {0}")]
     Runtime(io::Error),

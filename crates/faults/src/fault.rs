@@ -56,7 +56,14 @@ impl Setting {
 }
 
 /// Every fault, in the order in which `faults all` tries them.
-pub const FAULTS: &[Fault] = &[];
+pub const FAULTS: &[Fault] = &[Fault {
+    name: "kill",
+    what: "SIGKILL of the operator under load",
+    unit: "kills",
+    ci: 200,
+    full: 10_000,
+    run: crate::kill::run,
+}];
 
 /// The fault of a name.
 #[must_use]

@@ -4,8 +4,10 @@
 pub mod dice;
 mod error;
 pub mod fault;
+pub mod kill;
 pub mod report;
 mod scratch;
+pub mod town;
 
 pub use error::FaultsError;
 pub use fault::{FAULTS, Fault, Setting, Size};
