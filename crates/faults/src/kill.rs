@@ -12,12 +12,12 @@ use florin_bench::{Acknowledged, Programs, Running};
 use florin_http::{Client, ClientConfig};
 use tokio::task::JoinSet;
 
+use crate::clients::{self, Clients, Log, lock};
 use crate::dice::Dice;
 use crate::error::FaultsError;
 use crate::fault::Setting;
 use crate::report::Tally;
 use crate::scratch::Scratch;
-use crate::town::{self, Log, Town, lock};
 
 const CLIENTS: usize = 4;
 /// What each client buys to begin with, in minor units.
@@ -46,7 +46,7 @@ struct Shown {
 /// # Errors
 /// What keeps the load from beginning.
 pub fn run(setting: &Setting, kills: u64) -> Result<Tally, FaultsError> {
-    let (runtime, mut shown, mut tally) = (town::runtime()?, Shown::default(), Tally::default());
+    let (runtime, mut shown, mut tally) = (clients::runtime()?, Shown::default(), Tally::default());
     while shown.kills < kills {
         let now = kills.saturating_sub(shown.kills).min(KILLS_PER_OPERATOR);
         let mut folder = Scratch::on_disk("kill")?;
@@ -86,7 +86,7 @@ async fn one_operator(
     let address = operator.address().ok_or_else(|| FaultsError::Found("it listens nowhere".into()))?;
     let (url, http) = (operator.url().to_owned(), Client::new(ClientConfig::default())?);
     let log: Log = Arc::new(Mutex::new(Vec::new()));
-    let town = Arc::new(Town::open(&http, &url, bank.url(), &log, CLIENTS).await?);
+    let town = Arc::new(Clients::open(&http, &url, bank.url(), &log, CLIENTS).await?);
     for me in 0..CLIENTS {
         town.buy(me, BEGIN_MINOR).await?;
     }
@@ -107,7 +107,7 @@ async fn one_operator(
         }
     }
     town.end();
-    town::ended(clients).await?;
+    clients::ended(clients).await?;
     let all = std::mem::take(&mut *lock(&log));
     let (answers, repeated) = (u64::try_from(all.len()).unwrap_or(0), town.market.repeated());
     if answers < kills || repeated < kills {
@@ -116,7 +116,7 @@ async fn one_operator(
     shown.answers = shown.answers.saturating_add(answers);
     shown.repeated = shown.repeated.saturating_add(repeated);
     town.ask_again(&all).await?;
-    let counted = town.count(&town::shown(&http, &url, &state).await?)?;
+    let counted = town.count(&clients::shown(&http, &url, &state).await?)?;
     shown.turnover = shown.turnover.saturating_add(counted.bought);
     operator.kill().map_err(|source| FaultsError::Program { program: "operator".into(), source })?;
     let audit = programs.audit(&state)?;

@@ -24,7 +24,7 @@ const DEPOSIT_MINOR: u64 = 10_000_000;
 pub type Log = Arc<Mutex<Vec<Acknowledged>>>;
 
 /// The clients, what they hold, and what they have bought and redeemed.
-pub struct Town {
+pub struct Clients {
     /// The operator, as they see it.
     pub market: Market,
     customers: Vec<Customer>,
@@ -55,7 +55,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, FaultsError> {
     built.map_err(FaultsError::Runtime)
 }
 
-impl Town {
+impl Clients {
     /// Clients with bank accounts and no coins yet.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ impl Town {
         clients: usize,
     ) -> Result<Self, FaultsError> {
         let market = Market::open(http.clone(), url, bank).await?.logging(Arc::clone(log));
-        let mut town = Self {
+        let mut made = Self {
             market,
             customers: Vec::new(),
             purses: Vec::new(),
@@ -77,11 +77,11 @@ impl Town {
             stop: AtomicBool::new(false),
         };
         for n in 0..clients {
-            let money = Amount::new(DEPOSIT_MINOR, town.market.currency());
-            town.customers.push(town.market.enrol(&format!("Client {n}"), money).await?);
-            town.purses.push(Mutex::default());
+            let money = Amount::new(DEPOSIT_MINOR, made.market.currency());
+            made.customers.push(made.market.enrol(&format!("Client {n}"), money).await?);
+            made.purses.push(Mutex::default());
         }
-        Ok(town)
+        Ok(made)
     }
 
     /// A client's name with the operator and the bank, and its coins.
@@ -164,7 +164,7 @@ impl Town {
     /// One thing after the other, each with the same bytes until it is answered, however often the operator dies.
     ///
     /// # Errors
-    /// As [`Town::act`].
+    /// As [`Clients::act`].
     pub async fn live(self: Arc<Self>, me: usize, mut dice: Dice) -> Result<(), FaultsError> {
         while !self.stop.load(Ordering::SeqCst) {
             self.act(me, &mut dice).await?;
@@ -221,10 +221,10 @@ impl Town {
     pub async fn ask_again(self: &Arc<Self>, answers: &[Acknowledged]) -> Result<(), FaultsError> {
         let mut parts = JoinSet::new();
         for part in answers.chunks(answers.len().div_ceil(4).max(1)) {
-            let (town, part) = (Arc::clone(self), part.to_vec());
+            let (clients, part) = (Arc::clone(self), part.to_vec());
             parts.spawn(async move {
                 for read in part {
-                    town.same(&read).await?;
+                    clients.same(&read).await?;
                 }
                 Ok(())
             });
