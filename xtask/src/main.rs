@@ -4,12 +4,13 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use xtask::steps::{self, Step};
-use xtask::{root, tidy};
+use xtask::{mutants, root, tidy};
 
 const USAGE: &str = "\
 cargo xtask test [ARGS]   every test of the workspace; ARGS go to `cargo test`
 cargo xtask check         format, clippy, docs, tidy, deny
 cargo xtask sim [ARGS]    whole economies from seeds: --seeds N, --from S, --minutes M, --trace, --twice
+cargo xtask sim --mutants   deliberate faults, each of which it must find: --only NAME, --open, --markdown
 cargo xtask faults NAME   real programs under damage: `list` names them, `all` tries each; --full, --tries N, --seed S
 cargo xtask tidy          our own rules only: arrows, purity, sizes, headers, leftovers, slugs, paths, links";
 
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     let rest: Vec<String> = args.collect();
     let ok = match (task.as_deref(), rest.is_empty()) {
         (Some("test"), _) => test(&rest),
+        (Some("sim"), _) if rest.first().is_some_and(|arg| arg == "--mutants") => mutants(&rest),
         (Some("sim"), _) => sim(&rest),
         (Some("faults"), _) => faults(&rest),
         (Some("check"), true) => steps::run_all(check_steps()),
@@ -58,6 +60,13 @@ fn sim(rest: &[String]) -> bool {
             false
         }
     }
+}
+
+fn mutants(rest: &[String]) -> bool {
+    mutants::run(rest.get(1..).unwrap_or_default()).unwrap_or_else(|why| {
+        eprintln!("{why}");
+        false
+    })
 }
 
 /// The program under damage is the one beside the program that does the damage.

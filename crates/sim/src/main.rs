@@ -1,7 +1,9 @@
 //! `florin-sim`: runs seeds until they are through or the time is over; a seed that finds something is printed with its
 //! trace. Source: the issue (`cargo xtask sim --seeds N [--from S] [--minutes M]`).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -26,6 +28,9 @@ struct Args {
     /// Run every seed twice and compare.
     #[arg(long)]
     twice: bool,
+    /// Stop at the first seed that finds anything, and say it in one line: `seed S: what`.
+    #[arg(long)]
+    until_found: bool,
 }
 
 fn main() -> ExitCode {
@@ -34,6 +39,9 @@ fn main() -> ExitCode {
         Ok(mould) => mould,
         Err(error) => return failed(&error),
     };
+    if args.until_found {
+        return until_found(&mould, args.from, args.seeds);
+    }
     let begun = Instant::now();
     let until = args.minutes.map(|m| Duration::from_secs(m.saturating_mul(60)));
     let (mut done, mut found, mut lived_ms) = (0u64, 0u64, 0u64);
@@ -62,6 +70,31 @@ fn main() -> ExitCode {
     let took = begun.elapsed().as_secs_f64();
     println!("{done} seeds, {found} with findings, {} simulated minutes in {took:.1} s", lived_ms / 60_000);
     if found == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What panicked, on whatever task or thread: tasks take their panics with them.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn until_found(mould: &Mould, from: u64, seeds: u64) -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        let said = panic.to_string().replace('\n', " ");
+        PANICS.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+    }));
+    for seed in from..from.saturating_add(seeds) {
+        // What keeps a run from beginning is a finding, too: the code is not as it should be.
+        let mut findings = match catch_unwind(AssertUnwindSafe(|| run(mould, seed))) {
+            Ok(Ok(outcome)) => outcome.findings,
+            Ok(Err(error)) => vec![error],
+            Err(_) => Vec::new(),
+        };
+        findings.append(&mut PANICS.lock().unwrap_or_else(PoisonError::into_inner));
+        if !findings.is_empty() {
+            println!("seed {seed}: {}", findings.join("; "));
+            return ExitCode::FAILURE;
+        }
+    }
+    println!("{seeds} seeds and nothing found");
+    ExitCode::SUCCESS
 }
 
 fn same(mould: &Mould, seed: u64, trace: &str) -> bool {
