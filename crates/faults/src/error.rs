@@ -43,6 +43,9 @@ pub enum FaultsError {
     /// What must not be.
     #[error("{0}")]
     Found(String),
+    /// A state was not opened, and why.
+    #[error("refused: {0}")]
+    Refused(String),
     /// The threads for requests.
     #[error("no threads for requests: {0}")]
     Runtime(io::Error),

@@ -56,14 +56,32 @@ impl Setting {
 }
 
 /// Every fault, in the order in which `faults all` tries them.
-pub const FAULTS: &[Fault] = &[Fault {
-    name: "kill",
-    what: "SIGKILL of the operator under load",
-    unit: "kills",
-    ci: 200,
-    full: 10_000,
-    run: crate::kill::run,
-}];
+pub const FAULTS: &[Fault] = &[
+    Fault {
+        name: "kill",
+        what: "SIGKILL of the operator under load",
+        unit: "kills",
+        ci: 200,
+        full: 10_000,
+        run: crate::kill::run,
+    },
+    Fault {
+        name: "io",
+        what: "the Nth call of the operator to its disk fails, once or from then on",
+        unit: "tries",
+        ci: 40,
+        full: 12_000,
+        run: crate::io::run,
+    },
+    Fault {
+        name: "proxy",
+        what: "a bad network between wallet, gate and operator",
+        unit: "payments",
+        ci: 90,
+        full: 15_000,
+        run: crate::proxy::run,
+    },
+];
 
 /// The fault of a name.
 #[must_use]

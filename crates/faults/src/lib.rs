@@ -3,11 +3,17 @@
 
 pub mod clients;
 pub mod dice;
+pub mod disk;
 mod error;
 pub mod fault;
+pub mod io;
 pub mod kill;
+pub mod operator_state;
+pub mod process;
+pub mod proxy;
 pub mod report;
 mod scratch;
+pub mod town;
 
 pub use error::FaultsError;
 pub use fault::{FAULTS, Fault, Setting, Size};
