@@ -3,7 +3,8 @@
  * Source: reliability.md, R6 and R8.
  *
  *   FLORIN_DISK_DIR      the folder (absolute)
- *   FLORIN_DISK_SHARED   a file of 4 u64 in memory: calls counted, faults made, tick of the first fault, unused
+ *   FLORIN_DISK_SHARED   a file of 5 u64 in memory: calls that FLORIN_DISK_KIND could fail, calls that failed, and the
+ *                        calls that eio, enospc and short could have failed
  *   FLORIN_DISK_KIND     eio | enospc | short; nothing is failed without it
  *   FLORIN_DISK_AT       the call that fails, from 1
  *   FLORIN_DISK_STICKY   1: every call after it too
@@ -48,7 +49,7 @@ static enum kind kind;
 static uint64_t at;
 static int sticky;
 static int log_fd = -1;
-static uint64_t own[4];
+static uint64_t own[5];
 static pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -112,20 +113,22 @@ static int named(int dir, const char *name, char *path) {
     return 1;
 }
 
-static int counts(enum call call) {
-    switch (kind) {
+static int counts(enum kind by, enum call call) {
+    switch (by) {
     case EIO_KIND: return 1;
     case ENOSPC_KIND: return call == C_WRITE || call == C_GROW || call == C_SYNC;
     case SHORT_KIND: return call == C_WRITE;
-    default: return call != C_READ;
+    default: return 0;
     }
 }
 
 static enum verdict judge(enum call call) {
-    if (!counts(call)) return GO;
+    for (enum kind by = EIO_KIND; by <= SHORT_KIND; by++)
+        if (counts(by, call)) __atomic_add_fetch(&shared[1 + by], 1, __ATOMIC_SEQ_CST);
+    if (!counts(kind, call)) return GO;
     uint64_t number = __atomic_add_fetch(&shared[0], 1, __ATOMIC_SEQ_CST);
-    if (kind == NONE || !at || number < at || (number > at && !sticky)) return GO;
-    if (__atomic_add_fetch(&shared[1], 1, __ATOMIC_SEQ_CST) == 1) shared[2] = number;
+    if (!at || number < at || (number > at && !sticky)) return GO;
+    __atomic_add_fetch(&shared[1], 1, __ATOMIC_SEQ_CST);
     if (kind == SHORT_KIND) return HALF;
     if (call != C_WRITE) return FAIL;
     if (kind == ENOSPC_KIND) return number == at && sticky ? HALF : FAIL;
@@ -205,13 +208,13 @@ ssize_t pwrite(int fd, const void *data, size_t len, off_t offset) { return pwri
 
 ssize_t read(int fd, void *data, size_t len) {
     char path[PATH_SPACE];
-    if (kind == EIO_KIND && behind(fd, path) && judge(C_READ) != GO) return refused();
+    if (behind(fd, path) && judge(C_READ) != GO) return refused();
     return syscall(SYS_read, fd, data, len);
 }
 
 ssize_t pread64(int fd, void *data, size_t len, off64_t offset) {
     char path[PATH_SPACE];
-    if (kind == EIO_KIND && behind(fd, path) && judge(C_READ) != GO) return refused();
+    if (behind(fd, path) && judge(C_READ) != GO) return refused();
     return syscall(SYS_pread64, fd, data, len, offset);
 }
 ssize_t pread(int fd, void *data, size_t len, off_t offset) { return pread64(fd, data, len, offset); }

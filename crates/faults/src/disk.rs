@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::error::FaultsError;
 
 const SOURCE: &str = include_str!("../shim/disk.c");
-const SHARED_BYTES: usize = 32;
+const SHARED_BYTES: usize = 40;
 
 /// What a call that fails says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +42,12 @@ pub struct Shim {
 /// What the process has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
-    /// Calls that could have failed.
+    /// Calls that the damage asked for could fail.
     pub calls: u64,
     /// Calls that failed.
     pub faults: u64,
+    /// Calls that each kind could have failed.
+    pub by_kind: [u64; 3],
 }
 
 impl Kind {
@@ -130,7 +132,7 @@ impl Shim {
             let word = bytes.get(place..).and_then(|rest| rest.first_chunk::<8>());
             word.map_or(0, |word| u64::from_ne_bytes(*word))
         };
-        Ok(Counted { calls: word(0), faults: word(1) })
+        Ok(Counted { calls: word(0), faults: word(1), by_kind: [word(2), word(3), word(4)] })
     }
 }
 

@@ -74,6 +74,14 @@ pub const FAULTS: &[Fault] = &[
         run: crate::io::run,
     },
     Fault {
+        name: "power",
+        what: "the power goes away at any moment of a recorded run of the operator",
+        unit: "images",
+        ci: 300,
+        full: 50_000,
+        run: crate::power::run,
+    },
+    Fault {
         name: "proxy",
         what: "a bad network between wallet, gate and operator",
         unit: "payments",

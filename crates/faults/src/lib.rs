@@ -9,11 +9,13 @@ pub mod fault;
 pub mod io;
 pub mod kill;
 pub mod operator_state;
+pub mod power;
 pub mod process;
 pub mod proxy;
 pub mod report;
 mod scratch;
 pub mod town;
+pub mod write_log;
 
 pub use error::FaultsError;
 pub use fault::{FAULTS, Fault, Setting, Size};
