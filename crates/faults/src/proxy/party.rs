@@ -1,4 +1,4 @@
-//! A party of one kind of damage: a gate and two wallets with three proxies between them and the operator.
+//! A party: a gate and two wallets with three proxies between them and the operator, which take on damage after damage.
 //! Source: reliability.md, R10.
 
 use std::collections::BTreeMap;
@@ -23,9 +23,12 @@ const TRIES_BAD: u32 = 3;
 /// The exit codes that say: the same command again.
 const AGAIN: [i32; 2] = [3, 69];
 
+/// Which damage, and where.
+pub type How = (Kind, Leg);
+
 /// The gate, the wallets and what is between them.
 pub struct Party<'t> {
-    kind: Kind,
+    number: usize,
     site: &'t Site,
     to_operator: Proxy,
     to_gate: Proxy,
@@ -61,9 +64,9 @@ impl<'t> Party<'t> {
     /// # Errors
     /// `Runtime`, `Program`, `Said`.
     pub fn new(
-        kind: Kind,
+        number: usize,
         mut dice: Dice,
-        town: &'t Town,
+        town: &Town,
         site: &'t Site,
         runtime: &Runtime,
     ) -> Result<Self, FaultsError> {
@@ -72,17 +75,16 @@ impl<'t> Party<'t> {
             runtime.block_on(Proxy::start(to, dice))
         };
         let (to_operator, gate_to_operator) = (proxy(town.operator_at())?, proxy(town.operator_at())?);
-        let name = kind.name();
-        let shop = town.shop(&format!("{name}-gate"), &gate_to_operator.url(), &site.url())?;
+        let shop = town.shop(&format!("gate-{number}"), &gate_to_operator.url(), &site.url())?;
         let to_gate = proxy(shop.at)?;
         let mut people = Vec::new();
-        for number in 1..=2 {
-            let person = town.person(&format!("{name}-{number}"), &to_operator.url())?;
+        for name in ["a", "b"] {
+            let person = town.person(&format!("wallet-{number}{name}"), &to_operator.url())?;
             person.home.ok(&["wallet", "buy", "100.00 FLO"])?;
             people.push(person);
         }
         let (pages, seen) = (Mutex::default(), Mutex::default());
-        Ok(Self { kind, site, to_operator, to_gate, gate_to_operator, shop, people, pages, seen })
+        Ok(Self { number, site, to_operator, to_gate, gate_to_operator, shop, people, pages, seen })
     }
 
     /// The wallets.
@@ -113,15 +115,16 @@ impl<'t> Party<'t> {
         }
     }
 
-    fn finding(&self, leg: Leg, what: &str) {
-        self.seen().findings.push(format!("{} {}: {what}", self.kind.name(), leg.name()));
+    fn finding(&self, how: How, what: &str) {
+        let text = format!("{} {}, party {}: {what}", how.0.name(), how.1.name(), self.number);
+        self.seen().findings.push(text);
     }
 
     /// Every second page is bought with a POST: it must reach the site once.
-    fn page(&self, leg: Leg, who: usize, person: &Person) -> Job {
+    fn page(&self, how: How, who: usize, person: &Person) -> Job {
         let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
         let number = pages.len();
-        let path = format!("/{}/{}/{who}/{number}", self.kind.name(), leg.name());
+        let path = format!("/{}/{}/{who}/{number}", how.0.name(), how.1.name());
         let url = format!("{}{path}", self.to_gate.url());
         let file = person.home.path().join(format!("page-{number}"));
         let method = if number.checked_rem(2) == Some(0) { "GET" } else { "POST" };
@@ -139,42 +142,44 @@ impl<'t> Party<'t> {
     ///
     /// # Errors
     /// `Program`.
-    pub fn some(&self, leg: Leg, pages: u64) -> Result<(), FaultsError> {
-        self.switch(leg).some(self.kind, ONE_IN);
+    pub fn some(&self, how: How, pages: u64) -> Result<(), FaultsError> {
+        let switch = self.switch(how.1);
+        let before = switch.damaged();
+        switch.some(how.0, ONE_IN);
         let begun: Vec<Result<Vec<Job>, FaultsError>> = thread::scope(|threads| {
             let all = self.people.iter().enumerate();
             let busy: Vec<_> =
-                all.map(|(who, person)| threads.spawn(move || self.busy(leg, who, person, pages))).collect();
+                all.map(|(who, person)| threads.spawn(move || self.busy(how, who, person, pages))).collect();
             let gone = |_| Err(FaultsError::Said { program: "a thread".into(), said: "it panicked".into() });
             busy.into_iter().map(|thread| thread.join().unwrap_or_else(gone)).collect()
         });
         let open = begun.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let (healed, damaged) = (Instant::now(), self.switch(leg).damaged());
-        self.switch(leg).heal();
+        let healed = Instant::now();
+        switch.heal();
         for (person, jobs) in self.people.iter().zip(open) {
             for job in jobs {
-                self.finish(leg, &job, person, healed)?;
+                self.finish(how, &job, person, healed)?;
             }
         }
-        self.settled(leg, healed)?;
-        if damaged == 0 {
-            self.finding(leg, "nothing was damaged");
+        self.settled(how, healed)?;
+        if switch.damaged() == before {
+            self.finding(how, "nothing was damaged");
         }
         Ok(())
     }
 
-    fn busy(&self, leg: Leg, who: usize, person: &Person, pages: u64) -> Result<Vec<Job>, FaultsError> {
+    fn busy(&self, how: How, who: usize, person: &Person, pages: u64) -> Result<Vec<Job>, FaultsError> {
         let mut open = Vec::new();
         for number in 0..pages.max(1) {
-            let mut jobs = vec![self.page(leg, who, person)];
+            let mut jobs = vec![self.page(how, who, person)];
             // What else goes this way, at the beginning and then now and again.
             if number.checked_rem(50) == Some(0) {
-                jobs.extend(others(leg, who));
+                jobs.extend(others(how.1, who));
             }
             for job in jobs {
                 let mut over = false;
                 for _ in 0..TRIES_BAD {
-                    over = over || self.run(leg, &job, person)?;
+                    over = over || self.run(how, &job, person)?;
                 }
                 if !over {
                     open.push(job);
@@ -184,69 +189,66 @@ impl<'t> Party<'t> {
         Ok(open)
     }
 
-    /// Every exchange of a leg is damaged while a page is paid, and money is asked for. The network is healed after a
+    /// Every exchange of a leg is damaged while a page is paid, and with `others` all else is asked for. The network is healed after a
     /// while, and the command has to end by itself; or only after it has given up, and the same command has to end it.
     ///
     /// # Errors
     /// `Program`.
-    pub fn all(&self, leg: Leg, heal_after: Option<Duration>) -> Result<(), FaultsError> {
+    pub fn all(&self, how: How, heal_after: Option<Duration>, others: bool) -> Result<(), FaultsError> {
         let Some((who, person)) = self.people.iter().enumerate().next() else { return Ok(()) };
-        let mut jobs = vec![self.page(leg, who, person)];
-        jobs.extend(others(leg, who));
+        let mut jobs = vec![self.page(how, who, person)];
+        if others {
+            jobs.extend(self::others(how.1, who));
+        }
         for job in jobs {
-            self.switch(leg).all(self.kind);
-            let healed = thread::scope(|threads| {
-                let running = threads.spawn(|| self.run(leg, &job, person));
-                let healer = heal_after.map(|after| {
+            let switch = self.switch(how.1);
+            switch.all(how.0);
+            let (over, healed) = thread::scope(|threads| {
+                let running = threads.spawn(|| self.run(how, &job, person));
+                let healed_meanwhile = heal_after.map(|after| {
                     thread::sleep(after);
-                    self.switch(leg).heal();
+                    switch.heal();
                     Instant::now()
                 });
-                let over = running.join().unwrap_or_else(|_| Ok(false))?;
-                self.switch(leg).heal();
-                let healed = healer.unwrap_or_else(Instant::now);
-                if let (Some(_), false) = (heal_after, over) {
-                    self.note(leg, "healed meanwhile, not over");
-                }
-                Ok::<_, FaultsError>(healed)
-            })?;
-            self.finish(leg, &job, person, healed)?;
+                let over = running.join().unwrap_or(Ok(false));
+                switch.heal();
+                (over, healed_meanwhile.unwrap_or_else(Instant::now))
+            });
+            if !over? {
+                self.finish(how, &job, person, healed)?;
+            }
+            self.settled(how, healed)?;
         }
-        self.settled(leg, Instant::now())
+        Ok(())
     }
 
     /// Runs a command once; whether its matter is over.
-    fn run(&self, leg: Leg, job: &Job, person: &Person) -> Result<bool, FaultsError> {
+    fn run(&self, how: How, job: &Job, person: &Person) -> Result<bool, FaultsError> {
         let home: &Home = if job.at_gate { &self.shop.home } else { &person.home };
         let args: Vec<&str> = job.args.iter().map(String::as_str).collect();
         let ended = home.run(&args)?;
         let again = ended.code.is_some_and(|code| AGAIN.contains(&code));
         if let Some(why) = ended.indefinite() {
-            self.finding(leg, &format!("{}: no definite end: {why}", job.what()));
+            self.finding(how, &format!("{}: no definite end: {why}", job.what()));
         }
         if ended.code == Some(0)
             && let Some((page, file)) = &job.page
             && std::fs::read(file).ok() != Some(Site::page(page))
         {
-            self.finding(leg, &format!("{}: the page is not what the site gave", job.what()));
+            self.finding(how, &format!("{}: the page is not what the site gave", job.what()));
         }
-        self.note(leg, &said(&ended, job));
         let mut seen = self.seen();
+        let count = seen.ends.entry(said(&ended, job)).or_insert(0);
+        *count = count.saturating_add(1);
         seen.longest = seen.longest.max(ended.took);
         Ok(!again)
     }
 
-    fn note(&self, _leg: Leg, said: &str) {
-        let mut seen = self.seen();
-        let count = seen.ends.entry(said.to_owned()).or_insert(0);
-        *count = count.saturating_add(1);
-    }
-
     /// The same command until its matter is over: now that the network is well, soon.
-    fn finish(&self, leg: Leg, job: &Job, person: &Person, healed: Instant) -> Result<(), FaultsError> {
-        while !self.run(leg, job, person)? {
+    fn finish(&self, how: How, job: &Job, person: &Person, healed: Instant) -> Result<(), FaultsError> {
+        while !self.run(how, job, person)? {
             if healed.elapsed() > FINAL_IN {
-                self.finding(leg, &format!("{}: not final after {:?}", job.what(), healed.elapsed()));
+                self.finding(how, &format!("{}: not final after {:?}", job.what(), healed.elapsed()));
                 return Ok(());
             }
             thread::sleep(Duration::from_millis(200));
@@ -255,7 +257,7 @@ impl<'t> Party<'t> {
     }
 
     /// Nothing is open at the wallets soon after the healing.
-    fn settled(&self, leg: Leg, healed: Instant) -> Result<(), FaultsError> {
+    fn settled(&self, how: How, healed: Instant) -> Result<(), FaultsError> {
         loop {
             let mut open = Vec::new();
             for person in &self.people {
@@ -273,7 +275,7 @@ impl<'t> Party<'t> {
             }
             if healed.elapsed() > FINAL_IN {
                 drop(seen);
-                self.finding(leg, &format!("open after {:?}: {}", healed.elapsed(), open.join("; ")));
+                self.finding(how, &format!("open after {:?}: {}", healed.elapsed(), open.join("; ")));
                 return Ok(());
             }
             drop(seen);

@@ -37,6 +37,8 @@ enum Mode {
 
 struct State {
     mode: Mode,
+    /// The first exchange of a damage is damaged in any case.
+    first: bool,
     dice: Dice,
     /// The first of two that are to change places.
     parked: Option<oneshot::Sender<()>>,
@@ -64,9 +66,10 @@ impl Switch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Damages one exchange of so many.
+    /// Damages the next exchange, and then one of so many.
     pub fn some(&self, kind: Kind, one_in: u64) {
-        self.state().mode = Mode::Some(kind, one_in);
+        let mut state = self.state();
+        (state.mode, state.first) = (Mode::Some(kind, one_in), true);
     }
 
     /// Damages every exchange.
@@ -97,7 +100,10 @@ impl Switch {
         let mut state = self.state();
         let hit = match state.mode {
             Mode::Clear => None,
-            Mode::Some(kind, one_in) => (state.dice.below(one_in) == 0).then_some((kind, false)),
+            Mode::Some(kind, one_in) => {
+                let first = std::mem::take(&mut state.first);
+                (first || state.dice.below(one_in) == 0).then_some((kind, false))
+            }
             Mode::All(kind) => Some((kind, true)),
         };
         let counter = if hit.is_some() { &self.damaged } else { &self.passed };
@@ -148,7 +154,7 @@ impl Proxy {
     pub async fn start(to: SocketAddr, dice: Dice) -> Result<Self, FaultsError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(FaultsError::Runtime)?;
         let at = listener.local_addr().map_err(FaultsError::Runtime)?;
-        let state = Mutex::new(State { mode: Mode::Clear, dice, parked: None });
+        let state = Mutex::new(State { mode: Mode::Clear, first: false, dice, parked: None });
         let (damaged, passed) = (AtomicU64::new(0), AtomicU64::new(0));
         let switch = Arc::new(Switch { state, healed: Notify::new(), damaged, passed });
         let shared = Arc::clone(&switch);
