@@ -82,12 +82,28 @@ pub const FAULTS: &[Fault] = &[
         run: crate::power::run,
     },
     Fault {
+        name: "flips",
+        what: "a bit flips, a sector is lost or a file ends early, in any file of operator, gate and wallet",
+        unit: "flips",
+        ci: 300,
+        full: 10_000,
+        run: crate::flips::run,
+    },
+    Fault {
         name: "proxy",
         what: "a bad network between wallet, gate and operator",
         unit: "payments",
         ci: 90,
         full: 15_000,
         run: crate::proxy::run,
+    },
+    Fault {
+        name: "clock",
+        what: "clocks that jump, step back and stand still",
+        unit: "settings of a clock",
+        ci: 32,
+        full: 1_000,
+        run: crate::clock::run,
     },
 ];
 

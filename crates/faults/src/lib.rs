@@ -2,10 +2,12 @@
 //! Source: reliability.md, R3, R5-R8; docs/faults.md.
 
 pub mod clients;
+pub mod clock;
 pub mod dice;
 pub mod disk;
 mod error;
 pub mod fault;
+pub mod flips;
 pub mod io;
 pub mod kill;
 pub mod operator_state;
@@ -14,6 +16,7 @@ pub mod process;
 pub mod proxy;
 pub mod report;
 mod scratch;
+pub mod subject;
 pub mod town;
 pub mod write_log;
 

@@ -15,9 +15,9 @@ use florin_operator::init::{CONFIG_FILE, bank_client};
 use florin_operator::lanes::Lanes;
 use florin_operator::{BooksReport, Operator, OperatorConfig, VaultPlaces, audit_now};
 use florin_shell::exchange::CONTENT_TYPE;
-use florin_shell::house::House;
 use florin_shell::passphrase::Passphrase;
 use florin_shell::vault::SECOND_FACTOR_FILE;
+use florin_store::Books;
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
@@ -61,13 +61,21 @@ pub struct Reading {
     pub journals: [Vec<Line>; 2],
 }
 
+/// Opens the state below a folder, as [`open_at`].
+///
+/// # Errors
+/// `Refused`, `Tls`.
+pub async fn open(top: &Path) -> Result<Arc<Operator>, FaultsError> {
+    open_at(&places(top)).await
+}
+
 /// Opens it, as `florin operator serve` does before it listens; what it says where it refuses.
 ///
 /// # Errors
-/// `Found` with the refusal, `Tls`.
-pub async fn open(top: &Path) -> Result<Arc<Operator>, FaultsError> {
+/// `Refused`, `Tls`.
+pub async fn open_at(places: &VaultPlaces) -> Result<Arc<Operator>, FaultsError> {
     let refused = |why: String| FaultsError::Refused(why);
-    let file = state(top).join(CONFIG_FILE);
+    let file = places.state.join(CONFIG_FILE);
     let loaded =
         florin_shell::config::load::<OperatorConfig>(Some(&file), "FLORIN_OPERATOR_", toml::Table::new());
     let config = loaded.map_err(|e| refused(e.to_string()))?.value;
@@ -75,7 +83,7 @@ pub async fn open(top: &Path) -> Result<Arc<Operator>, FaultsError> {
     let http =
         Client::new(ClientConfig { connect_timeout: Duration::from_secs(1), ..ClientConfig::default() })?;
     let rail = bank_client(&config, currency, &http).map_err(|e| refused(e.to_string()))?;
-    let opened = Operator::open(config, &places(top), &Passphrase::none(), Arc::new(rail));
+    let opened = Operator::open(config, places, &Passphrase::none(), Arc::new(rail));
     let operator = opened.map_err(|e| refused(e.to_string()))?;
     operator.may_serve().await.map_err(|e| refused(e.to_string()))?;
     Ok(operator)
@@ -101,11 +109,11 @@ pub fn stop(lanes: &Lanes) -> Result<(), FaultsError> {
     Ok(())
 }
 
-fn journal(house: &House) -> Result<Vec<Line>, FaultsError> {
+pub(crate) fn journal(books: &Books) -> Result<Vec<Line>, FaultsError> {
     let mut lines = Vec::new();
     let mut next = Seq(1);
     loop {
-        let records = house.books.read(next, RECORDS_AT_ONCE);
+        let records = books.read(next, RECORDS_AT_ONCE);
         let records = records.map_err(|error| FaultsError::Found(format!("reading the journal: {error}")))?;
         let Some(last) = records.last() else { return Ok(lines) };
         next = last.core.seq.next();
@@ -135,7 +143,7 @@ pub fn audit(lanes: &Lanes) -> Result<BooksReport, FaultsError> {
 /// `Found`.
 pub fn read(lanes: &Lanes) -> Result<Reading, FaultsError> {
     let report = audit(lanes)?;
-    let journals = [journal(&lanes.identity)?, journal(&lanes.books)?];
+    let journals = [journal(&lanes.identity.books)?, journal(&lanes.books.books)?];
     Ok(Reading { accounts: report.accounts, circulation: report.circulation, journals })
 }
 

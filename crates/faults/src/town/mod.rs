@@ -2,6 +2,7 @@
 //! hold of them in the end. Source: the issue ("between real programs"); reliability.md, "Goals".
 
 mod books;
+mod ends;
 mod home;
 mod site;
 
@@ -106,6 +107,12 @@ impl Town {
     }
 
     /// Where the operator's commands run.
+    #[must_use]
+    pub const fn home(&self) -> &Home {
+        &self.operator_home
+    }
+
+    /// The same, to be changed.
     pub const fn operator_home(&mut self) -> &mut Home {
         &mut self.operator_home
     }
@@ -191,6 +198,19 @@ impl Town {
         Ok((report, findings))
     }
 
+    /// The operator's metrics.
+    ///
+    /// # Errors
+    /// `Tls`, `Runtime`, `Bench`.
+    pub fn metrics(&self) -> Result<String, FaultsError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(FaultsError::Runtime)?;
+        let client = florin_http::Client::new(florin_http::ClientConfig::default())?;
+        let url = format!("http://{}/metrics", self.operator_at);
+        let answer = runtime.block_on(client.get(&url, [])).map_err(florin_bench::BenchError::from)?;
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
+    }
+
     /// What any program of the town has logged that must not be: a panic, a fault, a page of ours without a cause.
     #[must_use]
     pub fn bad_lines(&self, shops: &[&Shop]) -> Vec<String> {
@@ -213,6 +233,17 @@ impl Shop {
         Ok(())
     }
 
+    /// Ends the gate in good order and starts it again.
+    ///
+    /// # Errors
+    /// `Program`, `Said`.
+    pub fn restart(&mut self) -> Result<(), FaultsError> {
+        if let Some(served) = self.served.take() {
+            served.stop()?;
+        }
+        self.start()
+    }
+
     /// The running gate.
     #[must_use]
     pub const fn served(&self) -> Option<&Served> {
@@ -221,6 +252,16 @@ impl Shop {
 }
 
 impl Person {
+    /// Pays for a page of a gate.
+    ///
+    /// # Errors
+    /// `Program`.
+    pub fn pay(&self, shop: &Shop, path: &str, method: &str) -> Result<Ended, FaultsError> {
+        let file = self.home.path().join("page").to_string_lossy().into_owned();
+        let url = format!("http://{}{path}", shop.at);
+        self.home.run(&["--json", "wallet", "pay", &url, "-X", method, "-o", &file])
+    }
+
     /// The paid pages of a wallet's history: how often each `METHOD URL` was debited.
     ///
     /// # Errors
