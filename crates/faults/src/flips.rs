@@ -43,14 +43,12 @@ pub enum Damage {
 enum Ended {
     Same,
     Refused,
-    RefusedUnnamed,
 }
 
 #[derive(Default)]
 struct Shown {
     same: u64,
     refused: u64,
-    unnamed: Vec<String>,
     by_program: u64,
     by_kind: [u64; 3],
 }
@@ -109,7 +107,6 @@ pub fn run(setting: &Setting, tries: u64) -> Result<Tally, FaultsError> {
         match ended {
             Ok(Ended::Same) => shown.same = shown.same.saturating_add(1),
             Ok(Ended::Refused) => shown.refused = shown.refused.saturating_add(1),
-            Ok(Ended::RefusedUnnamed) => shown.unnamed.push(name.clone()),
             Err(error) => {
                 tally.finding(format!("{name}, {damage:?}, try {number}: {error}"));
                 if setting.keep {
@@ -130,8 +127,7 @@ pub fn run(setting: &Setting, tries: u64) -> Result<Tally, FaultsError> {
 
 fn told(tally: &mut Tally, shown: &Shown) {
     tally.count("harmless", shown.same);
-    tally.count("refused by name", shown.refused);
-    tally.count("refused otherwise", u64::try_from(shown.unnamed.len()).unwrap_or(0));
+    tally.count("refused", shown.refused);
     tally.count("by the program too", shown.by_program);
     for (kind, count) in ["operator", "gate", "wallet"].into_iter().zip(shown.by_kind) {
         tally.count(kind, count);
@@ -157,7 +153,9 @@ fn look(
         Ok(reading) if reading == subject.reading => Ended::Same,
         Ok(reading) => return Err(FaultsError::Found(reading.differs_from(&subject.reading))),
         Err(FaultsError::Refused(why)) if subject.names(&why, file) => Ended::Refused,
-        Err(FaultsError::Refused(_)) => Ended::RefusedUnnamed,
+        Err(FaultsError::Refused(why)) => {
+            return Err(FaultsError::Found(format!("a refusal that does not name it: {why}")));
+        }
         Err(error) => return Err(error),
     };
     match said {
