@@ -99,6 +99,14 @@ impl Home {
     /// # Errors
     /// `Program`: it could not be started.
     pub fn run(&self, args: &[&str]) -> Result<Ended, FaultsError> {
+        self.run_within(args, HANGS_AFTER)
+    }
+
+    /// The same with another limit.
+    ///
+    /// # Errors
+    /// As [`Home::run`].
+    pub fn run_within(&self, args: &[&str], limit: Duration) -> Result<Ended, FaultsError> {
         let failed = |source| FaultsError::Program { program: args.join(" "), source };
         let begun = Instant::now();
         let mut command = self.command(args);
@@ -108,7 +116,7 @@ impl Home {
             if let Some(status) = child.try_wait().map_err(failed)? {
                 break Some(status);
             }
-            if begun.elapsed() > HANGS_AFTER {
+            if begun.elapsed() > limit {
                 child.kill().and_then(|()| child.wait()).map_err(failed)?;
                 break None;
             }

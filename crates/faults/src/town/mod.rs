@@ -233,17 +233,6 @@ impl Shop {
         Ok(())
     }
 
-    /// Ends the gate in good order and starts it again.
-    ///
-    /// # Errors
-    /// `Program`, `Said`.
-    pub fn restart(&mut self) -> Result<(), FaultsError> {
-        if let Some(served) = self.served.take() {
-            served.stop()?;
-        }
-        self.start()
-    }
-
     /// The running gate.
     #[must_use]
     pub const fn served(&self) -> Option<&Served> {
