@@ -47,7 +47,7 @@ pub struct Mutant {
 }
 
 const fn seeds() -> u64 {
-    60
+    40
 }
 
 const fn caught() -> bool {

@@ -17,7 +17,7 @@ use list::Mutant;
 /// Where the lists are.
 pub const FOLDER: &str = "crates/sim/mutants";
 /// The code as it is must pass so many seeds.
-const PLAIN_SEEDS: u64 = 60;
+const PLAIN_SEEDS: u64 = 40;
 /// So much of a finding is shown.
 const SHOWN_MAX: usize = 160;
 
