@@ -24,6 +24,16 @@ type Texts = BTreeMap<String, Vec<u8>>;
 /// # Errors
 /// `Unreadable`, `Edit`, `Manifest`.
 pub fn make(root: &Path, to: &Path, mutants: &[Mutant]) -> Result<(), MutantError> {
+    let texts = changed(root, mutants)?;
+    remove_others(to, to, &texts)?;
+    for (path, bytes) in &texts {
+        write(&to.join(path), bytes)?;
+    }
+    Ok(())
+}
+
+/// The files of the workspace with all faults in them.
+fn changed(root: &Path, mutants: &[Mutant]) -> Result<Texts, MutantError> {
     let mut texts = Texts::new();
     for part in PARTS {
         gather(root, part, &mut texts)?;
@@ -34,11 +44,7 @@ pub fn make(root: &Path, to: &Path, mutants: &[Mutant]) -> Result<(), MutantErro
         }
     }
     manifests(&mut texts)?;
-    remove_others(to, to, &texts)?;
-    for (path, bytes) in &texts {
-        write(&to.join(path), bytes)?;
-    }
-    Ok(())
+    Ok(texts)
 }
 
 fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> MutantError {
@@ -153,11 +159,8 @@ mod tests {
     use super::*;
 
     fn mutant(find: &str) -> Mutant {
-        let edit = Edit {
-            file: "a.rs".into(),
-            find: find.into(),
-            replace: "if MUTANT { 2 } else { 1 }".into(),
-        };
+        let edit =
+            Edit { file: "a.rs".into(), find: find.into(), replace: "if MUTANT { 2 } else { 1 }".into() };
         Mutant {
             name: "n".into(),
             why: "w".into(),
@@ -166,6 +169,19 @@ mod tests {
             from: 0,
             caught: true,
             edit: vec![edit],
+        }
+    }
+
+    /// Before anybody waits for a build: who has rewritten a line that a fault is about hears of it here.
+    #[test]
+    fn every_fault_of_the_list_still_has_its_place() {
+        let root = crate::root();
+        let mutants = super::super::list::read(&root.join(super::super::FOLDER)).unwrap();
+        let texts = changed(&root, &mutants).unwrap();
+        for mutant in &mutants {
+            let asks = format!("on == \"{}\"", mutant.name);
+            let there = |edit: &Edit| text_of(&texts, &edit.file).unwrap().contains(&asks);
+            assert!(mutant.edit.iter().all(there), "{}", mutant.name);
         }
     }
 

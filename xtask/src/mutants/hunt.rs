@@ -11,7 +11,7 @@ use super::copy::WHICH;
 use super::list::Mutant;
 
 /// A fault that keeps a seed busy for so long is not caught.
-const LONGEST: Duration = Duration::from_secs(180);
+const LONGEST: Duration = Duration::from_secs(240);
 
 /// What became of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -224,7 +224,9 @@ mod tests {
         };
         let hunted = |catch| Hunted { mutant: Some(&mutant), catch, took: std::time::Duration::ZERO };
         let found = |finding: &str| hunted(Catch::Found { seed: 3, finding: finding.into() });
-        assert!(found("it is this").is_good() && line(&found("it is this")).contains("caught by seed 3 after 4"));
+        assert!(
+            found("it is this").is_good() && line(&found("it is this")).contains("caught by seed 3 after 4")
+        );
         assert!(!found("that").is_good() && line(&found("that")).contains("FOUND SOMETHING ELSE"));
         assert!(!hunted(Catch::Nothing).is_good() && line(&hunted(Catch::Nothing)).contains("NOT CAUGHT"));
         let plain = |catch| Hunted { mutant: None, catch, took: std::time::Duration::ZERO };
