@@ -224,12 +224,18 @@ impl Subject {
         }
     }
 
-    /// Whether a refusal names the damaged file, or one of its books' copies where it is in books.
+    /// Whether a refusal names the damaged file; where it is in books, a file of theirs; a second factor by that word with
+    /// the keys that it opens; settings by one of their names.
     #[must_use]
     pub fn names(&self, why: &str, file: &Path) -> bool {
         let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let beside = file.parent().unwrap_or(file).display().to_string();
         let in_books = name.starts_with("books.db") || name.starts_with("second-");
-        why.contains(name) || (in_books && why.contains(&beside))
+        let is_setting = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| why.contains(key));
+        why.contains(name)
+            || (in_books && why.contains(&beside))
+            || (name == SECOND_FACTOR_FILE && why.contains("second factor") && why.contains("keys.vault"))
+            || (name.ends_with(".toml")
+                && fs::read_to_string(file).is_ok_and(|text| text.lines().any(is_setting)))
     }
 }
