@@ -74,6 +74,14 @@ pub const FAULTS: &[Fault] = &[
         run: crate::io::run,
     },
     Fault {
+        name: "io-purse",
+        what: "the Nth call of a wallet or a gate to its disk fails, once or from then on",
+        unit: "tries",
+        ci: 12,
+        full: 3_000,
+        run: crate::io_purse::run,
+    },
+    Fault {
         name: "power",
         what: "the power goes away at any moment of a recorded run of the operator",
         unit: "images",
@@ -104,6 +112,22 @@ pub const FAULTS: &[Fault] = &[
         ci: 32,
         full: 1_000,
         run: crate::clock::run,
+    },
+    Fault {
+        name: "slow",
+        what: "slow and half-open connections beside honest payments",
+        unit: "connections",
+        ci: 1_000,
+        full: 5_000,
+        run: crate::slow::run,
+    },
+    Fault {
+        name: "garbage",
+        what: "floods of garbage beside honest payments",
+        unit: "pieces of garbage",
+        ci: 4_000,
+        full: 120_000,
+        run: crate::garbage::run,
     },
 ];
 

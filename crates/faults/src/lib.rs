@@ -3,12 +3,16 @@
 
 pub mod clients;
 pub mod clock;
+pub mod crowd;
 pub mod dice;
 pub mod disk;
 mod error;
 pub mod fault;
 pub mod flips;
+pub mod garbage;
+pub mod honest;
 pub mod io;
+pub mod io_purse;
 pub mod kill;
 pub mod operator_state;
 pub mod power;
@@ -16,6 +20,7 @@ pub mod process;
 pub mod proxy;
 pub mod report;
 mod scratch;
+pub mod slow;
 pub mod subject;
 pub mod town;
 pub mod write_log;
