@@ -38,7 +38,7 @@ pub struct Cast {
     /// Its books.
     pub ledgers: Ledgers,
     /// The payers, who are purchasers.
-    pub payers: [Person; 2],
+    pub payers: Vec<Person>,
     /// The payee.
     pub payee: Person,
     entropy: SeededEntropy,
@@ -117,22 +117,23 @@ pub fn w_desc(values: &[u64], anonymous: bool) -> Result<WDesc, Fault> {
 }
 
 impl Cast {
-    /// Everybody, without coins.
+    /// Everybody, with so many payers, without coins.
     ///
     /// # Errors
     /// Registration or enrolment does not go through.
-    pub fn new() -> Result<Self, Fault> {
+    pub fn new(payers: u8) -> Result<Self, Fault> {
         let keys = |who: &str| IdentityKeys::generate(&mut SeededEntropy::new(who));
-        let person = |who| Person { keys: keys(who), certificate: Vec::new() };
         let mut cast = Self {
             operator: Operator::default(),
             ledgers: Ledgers::default(),
-            payers: [person("payer 1"), person("payer 2")],
-            payee: person("payee"),
+            payers: Vec::new(),
+            payee: Person { keys: keys("payee"), certificate: Vec::new() },
             entropy: SeededEntropy::new("cast"),
         };
-        let [one, two] = [keys("payer 1"), keys("payer 2")];
-        cast.payers = [cast.enrolled(one)?, cast.enrolled(two)?];
+        for number in 0..payers {
+            let payer = cast.enrolled(keys(&format!("payer {number}")))?;
+            cast.payers.push(payer);
+        }
         cast.payee = cast.enrolled(keys("payee"))?;
         Ok(cast)
     }

@@ -45,6 +45,8 @@ pub enum Tag {
     SendCoins(u8, u8),
     /// What the payee answers the payer of a deal.
     Answer(u8),
+    /// Made by an intruder.
+    Forged,
 }
 
 /// What goes over the network: real bytes.
@@ -274,6 +276,12 @@ impl House {
     pub fn counts(&self) -> (Counts, usize) {
         let tables = self.tables();
         (tables.counts, tables.journals.len())
+    }
+
+    /// Whether a request opens at all: one that does not changes nothing in any books.
+    #[must_use]
+    pub fn opens(&self, request: MessageId) -> bool {
+        self.tables().open(&self.operator, request, false).is_ok()
     }
 
     /// A request arrives: it is opened, its facts are read, the step decides. What needs no commit is answered at once: a

@@ -5,6 +5,8 @@ pub mod cast;
 pub mod couriers;
 pub mod fault;
 pub mod house;
+pub mod intruder;
 pub mod operator;
 pub mod payment;
+pub mod purchase;
 pub mod shelf;

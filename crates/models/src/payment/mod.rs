@@ -33,8 +33,9 @@ pub struct Play {
     pub beginnings: Vec<[Vec<usize>; 2]>,
     /// Whether the payee acknowledges its coins.
     pub acknowledges: bool,
-    /// Whether payers and payee ask how it stands while messages are under way, and the clock passes the deadline.
-    pub asks: bool,
+    /// About which deals payer and payee ask how it stands while messages are under way, as bits; where there is one, the
+    /// clock passes the deadline.
+    pub asks: u8,
     /// Whether payers give up before the deadline.
     pub gives_up: bool,
     /// Who asks for a refund, as bits: payers 0 and 1, payee 2.
@@ -143,7 +144,7 @@ pub struct World {
     /// What it plays.
     pub play: Play,
     house: House,
-    payers: [Person; 2],
+    payers: Vec<Person>,
     payee: Person,
     coins: Vec<Coin>,
     deals: Vec<[Deal; 2]>,
@@ -168,7 +169,7 @@ impl World {
     /// # Errors
     /// It cannot be built.
     pub fn new(play: Play) -> Result<Self, Fault> {
-        let mut cast = Cast::new()?;
+        let mut cast = Cast::new(2)?;
         let coins = vec![cast.buys(0, false)?, cast.buys(1, false)?];
         let mut deals = Vec::new();
         for (number, beginning) in (0u8..).zip(&play.beginnings) {

@@ -26,7 +26,7 @@ impl World {
             match *paying {
                 Paying::Idle(_) => moves.push(Move::Seal(deal)),
                 Paying::Sealed(_) => moves.push(Move::Send(deal)),
-                Paying::Sent(k) if self.play.asks => {
+                Paying::Sent(k) if self.play.asks & bit(deal) != 0 => {
                     let flags = [false, true];
                     let open = |give_up: &bool| {
                         let id = self.payer_status(s, deal, k, *give_up);
@@ -40,7 +40,7 @@ impl World {
         for (deal, taking) in (0u8..).zip(&s.payee) {
             match taking {
                 Taking::Presented(_) => moves.push(Move::Present(deal)),
-                Taking::Asked(..) if self.play.asks => moves.push(Move::Question(deal)),
+                Taking::Asked(..) if self.play.asks & bit(deal) != 0 => moves.push(Move::Question(deal)),
                 _ => {}
             }
         }
@@ -63,13 +63,18 @@ impl World {
             }
         }
         for who in 0..=OPERATOR {
-            if self.play.crashes & bit(who) & !s.crashed != 0 && Self::loses(s, who) {
+            if self.can_crash(s, who) && Self::loses(s, who) {
                 moves.push(Move::Crash(who));
             }
         }
-        if self.play.asks && !s.house.late {
+        if self.play.asks != 0 && !s.house.late {
             moves.push(Move::Tick);
         }
+    }
+
+    /// Where somebody cannot crash any more, nobody can tell two of its moves in a row from one.
+    const fn can_crash(&self, s: &State, who: u8) -> bool {
+        self.play.crashes & bit(who) & !s.crashed != 0
     }
 
     /// Whether a crash loses anything: one that does not is no event.
@@ -112,6 +117,13 @@ impl World {
             Move::Commit(job) => {
                 let said = self.house.commit(&mut s.house, job)?;
                 self.tell(s, said)?;
+                let owed = |job: &Job| matches!(job, Job::Committed { .. });
+                if !self.can_crash(s, OPERATOR)
+                    && let Some(job) = s.house.jobs.iter().copied().find(owed)
+                {
+                    let said = self.house.reply(&mut s.house, job);
+                    self.tell(s, said)?;
+                }
             }
             Move::Reply(job) => {
                 let said = self.house.reply(&mut s.house, job);
@@ -129,7 +141,8 @@ impl World {
             let id = self.send_coins(s, deal, k)?;
             s.house.send(id);
         }
-        put(&mut s.payers, deal, Paying::Sealed(k))
+        put(&mut s.payers, deal, Paying::Sealed(k))?;
+        if self.can_crash(s, deal) { Ok(()) } else { self.send(s, deal) }
     }
 
     fn send(&self, s: &mut State, deal: u8) -> Result<(), Fault> {
@@ -190,6 +203,9 @@ impl World {
             Message::Letter { tag: Tag::SendCoins(deal, k), .. } => {
                 if at(&s.payee, *deal)? == Taking::Nothing {
                     put(&mut s.payee, *deal, Taking::Presented(*k))?;
+                    if !self.can_crash(s, PAYEE) {
+                        self.present(s, *deal)?;
+                    }
                 }
                 Ok(())
             }
