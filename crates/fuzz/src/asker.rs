@@ -318,6 +318,7 @@ fn of_participants(world: &mut World, answers: &mut Vec<Answer>) {
 }
 
 /// So many kinds of answers there are.
+#[cfg(test)]
 pub(crate) fn kinds() -> usize {
     ANSWERS.answers.len()
 }

@@ -105,6 +105,7 @@ fn wrapped(world: &World, request: &Request, inside: &[u8]) -> Vec<u8> {
 }
 
 /// So many kinds of requests there are.
+#[cfg(test)]
 pub(crate) fn kinds() -> usize {
     SCENE.requests.len()
 }
