@@ -28,13 +28,19 @@ struct Args {
     /// Run every seed twice and compare.
     #[arg(long)]
     twice: bool,
-    /// Stop at the first seed that finds anything, and say it in one line: `seed S: what`.
+    /// Stop at the first finding, and print no trace.
     #[arg(long)]
     until_found: bool,
+    /// How many at a time: one.
+    #[arg(long, default_value_t = 1)]
+    jobs: u8,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if args.jobs != 1 {
+        return failed("one seed runs after the other");
+    }
     let mould = match Mould::new() {
         Ok(mould) => mould,
         Err(error) => return failed(&error),
@@ -89,7 +95,7 @@ fn until_found(mould: &Mould, from: u64, seeds: u64) -> ExitCode {
         };
         findings.append(&mut PANICS.lock().unwrap_or_else(PoisonError::into_inner));
         if !findings.is_empty() {
-            println!("seed {seed}: {}", findings.join("; "));
+            println!("seed {seed} found {}: again with --seeds 1 --from {seed}", findings.join("; "));
             return ExitCode::FAILURE;
         }
     }

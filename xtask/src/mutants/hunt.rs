@@ -79,7 +79,9 @@ pub fn all<'a>(
 fn one(program: &Path, mutant: Option<&Mutant>, plain_seeds: u64) -> Catch {
     let (from, seeds) = mutant.map_or((0, plain_seeds), |m| (m.from, m.seeds));
     let mut command = Command::new(program);
-    command.args(["--until-found", "--from", &from.to_string(), "--seeds", &seeds.to_string()]);
+    // One seed after the other: the first that finds something is the same one every time.
+    let (from, seeds) = (from.to_string(), seeds.to_string());
+    command.args(["--until-found", "--jobs", "1", "--from", &from, "--seeds", &seeds]);
     command.env(WHICH, mutant.map_or("", |m| m.name.as_str()));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = match command.spawn() {
@@ -104,7 +106,8 @@ fn one(program: &Path, mutant: Option<&Mutant>, plain_seeds: u64) -> Catch {
 /// What the program has said.
 fn read(said: &str, ended_well: bool) -> Catch {
     let found = said.lines().find_map(|line| {
-        let (seed, finding) = line.strip_prefix("seed ")?.split_once(": ")?;
+        let (seed, finding) = line.strip_prefix("seed ")?.split_once(" found ")?;
+        let finding = finding.rsplit_once(": again with").map_or(finding, |(finding, _)| finding);
         Some(Catch::Found { seed: seed.parse().ok()?, finding: finding.to_owned() })
     });
     match (found, ended_well) {
@@ -121,7 +124,7 @@ mod tests {
     #[test]
     fn what_was_found_is_read_with_its_seed() {
         let found = Catch::Found { seed: 7, finding: "a: b".into() };
-        assert_eq!(read("seed 7: a: b\n1 seeds", false), found);
+        assert_eq!(read("seed 7 found a: b: again with --seeds 1 --from 7\n1 seeds", false), found);
         assert_eq!(read("60 seeds", true), Catch::Nothing);
         assert!(matches!(read("", false), Catch::Broken(_)));
     }
