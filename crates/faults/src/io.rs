@@ -293,6 +293,10 @@ fn judge(end: &End, shown: &mut Shown) -> Result<(), FaultsError> {
         let count = shown.codes.entry(code).or_default();
         *count = count.saturating_add(1);
     }
+    if end.code == Some(i32::from(florin_shell::ExitCode::BadData.number())) {
+        let said = end.said.lines().last().unwrap_or_default();
+        return Err(FaultsError::Found(format!("an error of the disk is called damage: {said}")));
+    }
     end.unclean().map_or(Ok(()), |why| Err(FaultsError::Found(why)))
 }
 

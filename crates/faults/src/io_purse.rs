@@ -69,7 +69,7 @@ pub fn run(setting: &Setting, tries: u64) -> Result<Tally, FaultsError> {
 /// In the full size the calls in their order, of every kind; otherwise any of the first ones.
 fn chosen(setting: &Setting, number: u64) -> Damage {
     const COMBINATIONS: u64 = 6;
-    const SAMPLED: u64 = 150;
+    const SAMPLED: u64 = 80;
     let number = number / 2;
     let (row, column) = (number / COMBINATIONS, number % COMBINATIONS);
     let kind = Kind::ALL.get(usize::try_from(column / 2).unwrap_or(0)).copied().unwrap_or(Kind::Eio);
