@@ -3,8 +3,8 @@
 //! part of the one that was, and every answer that somebody had read by then is in it.
 //!
 //! Images are opened in this process, by the code that `florin operator serve` opens its lanes with (both lanes, audit);
-//! one in `WHOLE_EVERY` as the whole operator, which is asked again what was answered, and by `florin operator audit`
-//! where the setting is full. Source: reliability.md R6; books.md, "Two durable copies of each batch".
+//! one in `WHOLE_EVERY` as the whole operator, which is asked again what was answered. At the end a disk that only says
+//! that it syncs is tried, and must be noticed. Source: reliability.md R6; books.md, "Two durable copies of each batch".
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -105,6 +105,7 @@ pub fn run(setting: &Setting, tries: u64) -> Result<Tally, FaultsError> {
         }
         tally.tries = number.saturating_add(1);
     }
+    control(&runtime, &recorded, &mut tally)?;
     let located = recorded.places.iter().flatten().count();
     for (name, value) in [
         ("writes and syncs recorded", recorded.ops.len()),
@@ -116,6 +117,23 @@ pub fn run(setting: &Setting, tries: u64) -> Result<Tally, FaultsError> {
     }
     tally.count("unsynced changes an image", unsynced.checked_div(tally.tries).unwrap_or(0));
     Ok(tally)
+}
+
+/// A disk that only says that it syncs loses what was read: if that is not noticed, nothing here would be.
+fn control(
+    runtime: &tokio::runtime::Runtime,
+    recorded: &Recorded,
+    tally: &mut Tally,
+) -> Result<(), FaultsError> {
+    let mut disk = Disk::of(&recorded.scratch.path().join("base"))?.lying();
+    recorded.ops.iter().for_each(|op| disk.apply(op));
+    let (marks, mut dice) = (u64::try_from(recorded.answers.len()).unwrap_or(0), Dice::new(0, 0));
+    let image = Image { number: 1, marks, files: disk.image(Loss::Everything, &mut dice) };
+    match runtime.block_on(recorded.look(&image, &mut dice)) {
+        Err(FaultsError::Found(_)) => {}
+        other => tally.finding(format!("the loss of everything was not noticed: {other:?}")),
+    }
+    Ok(())
 }
 
 /// Where the power goes away: after any write; every second time where something is not synced.

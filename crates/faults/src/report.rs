@@ -20,9 +20,11 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds what must not be.
+    /// Adds what must not be; a long run tells it at once.
     pub fn finding(&mut self, what: impl Into<String>) {
-        self.findings.push(what.into());
+        let what = what.into();
+        eprintln!("finding {}: {what}", self.findings.len().saturating_add(1));
+        self.findings.push(what);
     }
 
     /// Adds a number with a name.

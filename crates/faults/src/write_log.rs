@@ -187,6 +187,8 @@ pub struct Disk {
     synced: Names,
     /// Changes of names, by folder, in their order.
     pending: BTreeMap<PathBuf, Vec<Naming>>,
+    /// It says that it has synced, and has not.
+    lies: bool,
 }
 
 fn parent(path: &Path) -> PathBuf {
@@ -243,6 +245,12 @@ impl Disk {
         Ok(made)
     }
 
+    /// The same disk, which only says that it syncs: whoever looks for what was lost must find something here.
+    #[must_use]
+    pub fn lying(self) -> Self {
+        Self { lies: true, ..self }
+    }
+
     fn name(&mut self, folder: PathBuf, change: Naming) {
         self.now.apply(&change);
         self.pending.entry(folder).or_default().push(change);
@@ -274,6 +282,9 @@ impl Disk {
     }
 
     fn sync(&mut self, path: &Path) {
+        if self.lies {
+            return;
+        }
         if let Some(inode) = self.now.files.get(path).and_then(|inode| self.inodes.get_mut(*inode)) {
             let Inode { synced, pending } = inode;
             pending.drain(..).for_each(|change| change.apply(synced));
@@ -361,6 +372,9 @@ mod tests {
         seen.sort();
         seen.dedup();
         assert_eq!(seen, [b"one".to_vec(), b"onetwo".to_vec()]);
+        let mut lying = Disk::default().lying();
+        ops.iter().for_each(|op| lying.apply(op));
+        assert_eq!(content(&lying, Loss::Everything, "a"), None);
     }
 
     #[test]
