@@ -47,7 +47,7 @@ pub struct Mutant {
 }
 
 const fn seeds() -> u64 {
-    40
+    60
 }
 
 const fn caught() -> bool {
