@@ -114,8 +114,8 @@ pub fn bank(ledgers: &mut Ledgers, order: OrderId, booked: bool) -> Result<(), F
 /// The purchase of an order.
 #[must_use]
 pub fn purchase_of(ledgers: &Ledgers, order: OrderId) -> Option<Purchase> {
-    let all = ledgers.identity.documents().values().filter_map(|d| Purchase::read(&d.value));
-    all.into_iter().find(|p| p.order == order)
+    let mut all = ledgers.identity.documents().values().filter_map(|d| Purchase::read(&d.value));
+    all.find(|p| p.order == order)
 }
 
 fn act(ledgers: &mut Ledgers, lane: LaneId, mut t: Transition) -> Result<(), Fault> {

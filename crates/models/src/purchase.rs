@@ -25,6 +25,8 @@ pub const OPERATOR: u8 = 2;
 pub struct Play {
     /// Whose purchases the bank may refuse, as bits.
     pub rejects: u8,
+    /// Who acknowledges its coins, as bits.
+    pub acknowledges: u8,
     /// Who may crash once, as bits: purchasers 0 and 1, operator 2.
     pub crashes: u8,
     /// How many requests the operator works on at once.

@@ -196,8 +196,7 @@ impl World {
         let me = &self.person(M)?.keys;
         let key = self.house.operator().key().ok_or(Fault::Setup("the issuer's key"))?;
         let v_desc = payee::refresh(flo(WORTH), list(&[WORTH])?)?;
-        let coins = self.runs.iter().find(|run| run.payer == M).map(|run| run.coin.clone());
-        let coins = set(&Vec::from_iter(coins))?;
+        let coins = set(std::slice::from_ref(&self.own))?;
         for (run, target) in self.runs.iter().flat_map(|run| [me.id(), run.com.payee].map(|to| (run, to))) {
             let inside = EncC1 {
                 context: Context::new("coin", "enc-c1", run.com.payer, key.id),

@@ -4,8 +4,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use florin_books::{Issued, OnceKey, PartyId, Record};
-use florin_coin::kinds::{STEP_PAYMENT, once};
-use florin_coin::messages::{Issuance1, Outcome};
+use florin_coin::kinds::{STEP_PAYMENT, envelope_once, once};
+use florin_coin::messages::{Issuance1, Outcome, envelope_digest};
 use florin_coin::refund_messages::RefundAnswer;
 use florin_coin::{Coin, payee, payer};
 use florin_crypto::{Secret, cbor};
@@ -62,8 +62,7 @@ impl World {
     /// The coins that are nobody's business but an honest party's: those that honest payers have bought, and those that
     /// were issued for a payment to the shop.
     fn honest_coins(&self, s: &State) -> Result<Vec<Coin>, Fault> {
-        let honest = self.runs.iter().filter(|run| run.payer != M);
-        let mut coins: Vec<Coin> = honest.map(|run| run.coin.clone()).collect();
+        let mut coins: Vec<Coin> = self.runs.iter().map(|run| run.coin.clone()).collect();
         let ledgers = self.house.ledgers(s.house.journal)?;
         for record in ledgers.books.records() {
             if payment(record).is_some_and(|key| key.party == self.shop.keys.id()) {
@@ -106,7 +105,7 @@ impl World {
     fn agreed(&self, s: &State) -> Result<bool, Fault> {
         let ledgers = self.house.ledgers(s.house.journal)?;
         let issuer = &self.house.operator().issuer;
-        for run in self.runs.iter().filter(|run| run.payer != M) {
+        for run in &self.runs {
             let number = issuer.coin_number(run.coin.id.0).ok_or(Fault::Absent("a coin"))?;
             let meant = once(STEP_PAYMENT, run.com.payee, *run.com.pay_id().bytes());
             let spends = |r: &&std::sync::Arc<Record>| r.core.consumed.contains(&number);
@@ -130,14 +129,15 @@ impl World {
     }
 
     pub(super) fn is_believed(&self, s: &State) -> bool {
-        let honest = self.runs.iter().enumerate().filter(|(_, run)| run.payer != M);
-        honest.into_iter().all(|(place, run)| self.believes(s, place, run).unwrap_or(false))
+        let mut runs = self.runs.iter().enumerate();
+        runs.all(|(place, run)| self.believes(s, place, run).unwrap_or(false))
     }
 
     /// Whatever is put before a payer as a verdict: if it believes it, then it is so.
     fn believes(&self, s: &State, place: usize, run: &Run) -> Result<bool, Fault> {
         let ledgers = self.house.ledgers(s.house.journal)?;
-        let key = once(STEP_PAYMENT, run.com.payee, *run.com.pay_id().bytes());
+        // Its own envelope: a payee can pay itself under the same Com, and that is nothing to the payer.
+        let key = envelope_once(&envelope_digest(&run.sent.enc_c1));
         let paid = ledgers.books.taker(&key).is_some_and(|record| payment(record).is_some());
         let hears = |id: &MessageId| self.hears(place, run, *id);
         let heard: Vec<Option<bool>> = s.house.sent.iter().map(hears).collect::<Result<_, _>>()?;

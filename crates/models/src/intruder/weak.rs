@@ -41,8 +41,8 @@ pub(super) struct Weakened {
 impl World {
     /// The key with which a participant signs.
     fn signing(&self, id: florin_books::PartyId) -> Option<&SigningKey> {
-        let all = self.payers.iter().chain(std::iter::once(&self.shop));
-        all.into_iter().find(|person| person.keys.id() == id).map(|person| &person.keys.signing)
+        let mut all = self.payers.iter().chain(std::iter::once(&self.shop));
+        all.find(|person| person.keys.id() == id).map(|person| &person.keys.signing)
     }
 
     /// What a weak operator makes of a request; none where it does nothing else than a strong one.
@@ -98,9 +98,9 @@ impl World {
     /// EncC1 under the Com of the request, where it opens under another.
     fn unbound(&self, request: &ValidationReq) -> Option<Envelope> {
         let keys = &self.house.operator().keys;
-        let others = self.runs.iter().map(|run| run.com.digest()).filter(|com| *com != request.com);
+        let mut others = self.runs.iter().map(|run| run.com.digest()).filter(|com| *com != request.com);
         let open = |com: Digest| keys.open("coin", "enc-c1", com.as_bytes(), &request.enc_c1).ok();
-        let (text, _) = others.into_iter().find_map(open)?;
+        let (text, _) = others.find_map(open)?;
         let mut inside: EncC1 = cbor::decode_strict(&text).ok()?;
         inside.context = Context::new("coin", "enc-c1", request.payer, self.house.operator().list.operator);
         let text = cbor::encode(&inside);

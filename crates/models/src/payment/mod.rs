@@ -240,7 +240,7 @@ impl Model for World {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
+        let mut all = vec![
             Property::always("nothing happens that never happens", |_, s: &State| s.fault.is_none()),
             Property::always("cash is conserved and no coin is spent twice", |w: &Self, s| w.is_conserved(s)),
             Property::always("a payment has one verdict", |_, s: &State| read::is_one(&s.told)),
@@ -251,11 +251,38 @@ impl Model for World {
             Property::always("once faults stop, all agree and no coin is lost", |w: &Self, s| {
                 w.comes_to_rest(s)
             }),
-            Property::sometimes("both are paid", |_, s: &State| s.payers == [Paying::Knows(Fate::Paid); 2]),
-            Property::sometimes("one is paid and one is not", |_, s: &State| {
-                s.payers.contains(&Paying::Knows(Fate::Paid))
-                    && s.payers.iter().any(|p| matches!(p, Paying::Knows(f) if f != &Fate::Paid))
-            }),
-        ]
+            Property::sometimes("a payer is paid for", |_, s: &State| s.knows(Fate::Paid)),
+        ];
+        if self.play.beginnings.iter().any(|[one, two]| one.iter().any(|coin| two.contains(coin))) {
+            all.push(Property::sometimes("one coin for two: one is paid, one denied", |_, s: &State| {
+                s.knows(Fate::Paid) && s.knows(Fate::Denied)
+            }));
+        } else {
+            all.push(Property::sometimes("both are paid", |_, s: &State| {
+                s.payers == [Paying::Knows(Fate::Paid); 2]
+            }));
+        }
+        if self.play.asks != 0 {
+            all.push(Property::sometimes("a payment never happens", |_, s: &State| s.knows(Fate::Never)));
+            all.push(Property::sometimes("issued again under a new key", |_, s: &State| {
+                s.told.iter().any(|(_, said)| said.fate == Fate::Paid)
+                    && s.payee.iter().any(|taking| matches!(taking, Taking::Asked(_, 1..)))
+            }));
+        }
+        if self.play.refunds != 0 {
+            all.push(Property::sometimes("coins are refunded", |_, s: &State| {
+                s.refunds.iter().any(|r| matches!(r, Refunding::Got(..)))
+            }));
+            all.push(Property::sometimes("a refund takes the coins of a payment back", |_, s: &State| {
+                s.knows(Fate::Denied) && s.refunds.iter().any(|r| matches!(r, Refunding::Got(..)))
+            }));
+        }
+        all
+    }
+}
+
+impl State {
+    fn knows(&self, fate: Fate) -> bool {
+        self.payers.contains(&Paying::Knows(fate))
     }
 }

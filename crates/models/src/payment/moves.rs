@@ -40,7 +40,7 @@ impl World {
         for (deal, taking) in (0u8..).zip(&s.payee) {
             match taking {
                 Taking::Presented(_) => moves.push(Move::Present(deal)),
-                Taking::Asked(..) if self.play.asks & bit(deal) != 0 => moves.push(Move::Question(deal)),
+                Taking::Asked(_, 0) if self.play.asks & bit(deal) != 0 => moves.push(Move::Question(deal)),
                 _ => {}
             }
         }

@@ -89,8 +89,8 @@ pub(super) enum Read {
 /// All verdicts about a deal agree: one fate, and where something happened, one statement.
 pub(super) fn is_one(told: &[(u8, Said)]) -> bool {
     told.iter().all(|(deal, said)| {
-        let its = told.iter().filter(|(other, _)| other == deal);
-        its.into_iter().all(|(_, other)| {
+        let mut its = told.iter().filter(|(other, _)| other == deal);
+        its.all(|(_, other)| {
             other.fate == said.fate && (said.fate == Fate::Never || other.bytes == said.bytes)
         })
     })

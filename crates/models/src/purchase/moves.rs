@@ -169,7 +169,9 @@ impl World {
                 let Buying::Collects(accepted, _) = Self::at(s, who)? else { return Ok(()) };
                 let tag = Tag::CollectAck(who);
                 let ack = Message::Request { tag, path: purchaser::ACK_PATH, body: ack, pending: Vec::new() };
-                s.house.send(self.house.number(ack));
+                if self.play.acknowledges & bit(who) != 0 {
+                    s.house.send(self.house.number(ack));
+                }
                 Self::put(s, who, Buying::Has(id, accepted))
             }
             (Tag::Collect(who, _), Read::Refused) => {
