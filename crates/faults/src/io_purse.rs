@@ -137,7 +137,8 @@ impl Stage {
         let page = page_of(&self.shop, number);
         let file = self.person.home.path().join("page");
         let paying = ["wallet", "pay", &page, "-o", path_text(&file)];
-        let turn = usize::try_from(number / 2).unwrap_or(0) % COMMANDS.len().saturating_add(1);
+        let turns = COMMANDS.len().saturating_add(1);
+        let turn = usize::try_from(number / 2).unwrap_or(0).checked_rem(turns).unwrap_or(0);
         let command: &[&str] = COMMANDS.get(turn).copied().unwrap_or(&paying);
         let said = [&["--json"], command].concat();
         put_on(&mut self.person.home, &self.shim, Some(damage))?;
