@@ -126,9 +126,12 @@ pub(crate) fn signed(data: &[u8]) {
     }
 }
 
+/// Costs that a test can pay often.
+pub(crate) const CHEAP: KeyFileParams = KeyFileParams { memory_kib: 8, passes: 1, lanes: 1 };
+
 static KEY_FILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut entropy = SeededEntropy::new("key file");
-    let sealed = seal_key_file(b"passphrase", None, b"content", KeyFileParams::test(), &mut entropy);
+    let sealed = seal_key_file(b"passphrase", None, b"content", CHEAP, &mut entropy);
     fine(sealed, "a key file")
 });
 

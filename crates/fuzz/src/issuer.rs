@@ -9,6 +9,7 @@ use florin_coin::issuer::{
     CollectAckStep, CollectStep, PayeeStatusStep, PayerStatusStep, PaymentStep, RedeemAggregateStep,
     RedeemStep, RefreshStep, RefundStep, WRequest1Step, WRequest3Step,
 };
+use florin_coin::messages::ValidationReq;
 use florin_crypto::{Digest, Envelope};
 use florin_crypto::{KemPublicKey, SeededEntropy, Sign1, decode_strict, encode, kem, sign1};
 use florin_money::Currency;
@@ -104,6 +105,19 @@ fn wrapped(world: &World, request: &Request, inside: &[u8]) -> Vec<u8> {
     sealed.map(|(envelope, _)| encode(&envelope)).unwrap_or_default()
 }
 
+/// A payment whose coins were changed within their own envelope; nothing where the request brings none.
+fn recoined(world: &World, request: &Request, script: &[u8]) -> Option<Vec<u8>> {
+    let mut message: ValidationReq = decode_strict(&request.inside).ok()?;
+    let aad = message.com;
+    let (coins, _) = world.keys.open("coin", "enc-c1", aad.as_bytes(), &message.enc_c1).ok()?;
+    let (kid, key) = world.list.kem_key(NOW)?;
+    let info = hpke_info("coin", "enc-c1", world.operator(), &kid);
+    let mut entropy = SeededEntropy::new(script);
+    let sealed = kem::seal(&key, &kid, &info, aad.as_bytes(), &edited(&coins, script), &mut entropy);
+    message.enc_c1 = sealed.ok()?.0;
+    Some(wrapped(world, request, &encode(&message)))
+}
+
 /// So many kinds of requests there are.
 #[cfg(test)]
 pub(crate) fn kinds() -> usize {
@@ -117,10 +131,12 @@ pub(crate) fn issuer(data: &[u8]) {
     let (how, data) = choice(data);
     let place = usize::from(which).checked_rem(scene.requests.len()).unwrap_or(0);
     let request = some(scene.requests.get(place), "no such request");
-    let body = match how % 4 {
+    let body = match how % 8 {
         0 | 1 => wrapped(&scene.world, request, &edited(&request.inside, data)),
         2 => wrapped(&scene.world, request, data),
-        _ => edited(&request.body, data),
+        3 => edited(&request.body, data),
+        _ => recoined(&scene.world, request, data)
+            .unwrap_or_else(|| wrapped(&scene.world, request, &edited(&request.inside, data))),
     };
     post(&scene.world, &request.path, &body);
 }
@@ -205,12 +221,12 @@ fn once<S: Step>(shelf: &Shelf, step: &S, body: &[u8]) -> Outcome {
     let decision = decided(body, |moment| step.decide(&opened, &facts, moment));
     match carried_out(shelf, decision, cause, &facts) {
         Carried::Said(outcome) => outcome,
-        Carried::Done(record, chain) => (step.reply(&opened, &record).map_err(|r| r.slug), chain),
+        Carried::Done(record, chain) => (answered(shelf, step.reply(&opened, &record)).0, chain),
         Carried::Not(why) => {
             let second = decided(body, |moment| step.decide_refused(&opened, &facts, &why, moment));
             match carried_out(shelf, second, cause, &facts) {
                 Carried::Said(outcome) => outcome,
-                Carried::Done(record, chain) => (step.reply(&opened, &record).map_err(|r| r.slug), chain),
+                Carried::Done(record, chain) => (answered(shelf, step.reply(&opened, &record)).0, chain),
                 Carried::Not(why) => {
                     assert!(matches!(why, Rejected::NotLive { .. }), "a verdict cannot be recorded: {why:?}");
                     (Err("again"), shelf.lane.chain())
@@ -278,6 +294,6 @@ pub(crate) fn commit<S: Step>(world: &mut World, lane: LaneId, step: &S, body: &
 }
 
 /// When requests end.
-pub(crate) const fn exp() -> Timestamp {
-    Timestamp(NOW.0 + 60 * 60 * 1000)
+pub(crate) fn exp() -> Timestamp {
+    NOW.plus_ms(60 * 60 * 1000)
 }

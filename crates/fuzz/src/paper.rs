@@ -7,13 +7,13 @@ use florin_books::TokenNumber;
 use florin_coin::cash::{self, CARD_PREFIX, CASH_PREFIX, Cash, CashSeal, SealedCash};
 use florin_coin::coin::COINS_PREFIX;
 use florin_coin::{CoinSet, HeldCoin, HolderChoice};
-use florin_crypto::{KeyFileParams, NumberCipher, SeededEntropy, decode_strict, encode};
+use florin_crypto::{NumberCipher, SeededEntropy, decode_strict, encode};
 use florin_operator::control::{Action, ORDER_PREFIX, SignedOrder};
 use florin_operator::{KeyHolder, KnownHolder};
 use florin_parties::{Certificate, SignedKeyList};
 use florin_shell::Passphrase;
 
-use crate::crypto::secret;
+use crate::crypto::{CHEAP, secret};
 use crate::edit::edited;
 use crate::say::{choice, fine, text};
 use crate::world::{NOW, World, flo, set};
@@ -80,7 +80,7 @@ static CASH: LazyLock<Envelopes> = LazyLock::new(|| {
     };
     Envelopes {
         bearer: bytes(&CashSeal::Bearer),
-        locked: bytes(&CashSeal::Passphrase(b"passphrase", KeyFileParams::test())),
+        locked: bytes(&CashSeal::Passphrase(b"passphrase", CHEAP)),
         mine: bytes(&CashSeal::Receiver(&me)),
         cash: cash.clone(),
     }

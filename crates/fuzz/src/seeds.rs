@@ -227,6 +227,7 @@ fn scripts(seeds: &mut Seeds) {
         for which in 0..u8::try_from(crate::issuer::kinds()).unwrap() {
             tagged(seeds, "issuer", which, [&[0], script].concat());
             tagged(seeds, "issuer", which, [&[3], script].concat());
+            tagged(seeds, "issuer", which, [&[4], script].concat());
         }
         for which in 0..u8::try_from(crate::asker::kinds()).unwrap() {
             tagged(seeds, "asker", which, [&[0], script].concat());
