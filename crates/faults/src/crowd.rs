@@ -16,20 +16,40 @@ const FROM_ONE_ADDRESS: usize = 200;
 /// # Errors
 /// Those of the system.
 pub async fn connect(number: usize, to: SocketAddr) -> io::Result<TcpStream> {
+    socket(number)?.connect(to).await
+}
+
+/// The same for an asker who has hardly any room for answers that it does not read.
+///
+/// # Errors
+/// Those of the system.
+pub async fn connect_narrow(number: usize, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = socket(number)?;
+    socket.set_recv_buffer_size(2_048)?;
+    socket.connect(to).await
+}
+
+fn socket(number: usize) -> io::Result<TcpSocket> {
     let place = u16::try_from(number.checked_div(FROM_ONE_ADDRESS).unwrap_or(0)).unwrap_or(u16::MAX);
     let [high, low] = place.to_be_bytes();
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::from((Ipv4Addr::new(127, 9, high, low.saturating_add(1)), 0)))?;
-    socket.connect(to).await
+    Ok(socket)
 }
 
 /// Lets this process, and what it starts from now on, have so many files open; false where the system does not.
 #[must_use]
 pub fn allow_files(count: u64) -> bool {
     let (own, limit) = (std::process::id().to_string(), format!("--nofile={count}:"));
+    if files_allowed() == count {
+        return true;
+    }
     let set = Command::new("prlimit").args(["--pid", &own, &limit]).output();
-    set.is_ok_and(|output| output.status.success()) || files_allowed() >= count
+    set.is_ok_and(|output| output.status.success())
 }
+
+/// How many files a process may have open where nobody has set anything: what programs are started with here.
+pub const FILES_USUAL: u64 = 1_024;
 
 /// How many files this process may have open.
 fn files_allowed() -> u64 {

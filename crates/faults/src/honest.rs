@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use florin_bench::{BenchError, Customer, Market};
+use florin_coin::Coin;
 use florin_http::{Client, ClientConfig};
 use florin_money::{Amount, CoinList};
 use tokio::runtime::Runtime;
@@ -26,6 +27,8 @@ pub struct Honest {
     market: Arc<Market>,
     stop: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<Times>>,
+    /// Requests that were repeated before it began: whoever buys coins asks until they are there.
+    repeated: u64,
 }
 
 /// How long payments took, and what went wrong.
@@ -49,14 +52,21 @@ impl Honest {
         let stop = Arc::new(AtomicBool::new(false));
         let each = Duration::from_secs(1).saturating_mul(people).checked_div(per_second.max(1));
         let each = each.unwrap_or_default();
-        let mut tasks = Vec::new();
+        let mut made = Vec::new();
         for number in 0..people {
             let money = Amount::new(MONEY, market.currency());
             let customer = runtime.block_on(market.enrol(&format!("Honest {number}"), money))?;
-            let (market, stop) = (Arc::clone(&market), Arc::clone(&stop));
-            tasks.push(runtime.spawn(live(market, customer, stop, each)));
+            let coins = runtime
+                .block_on(market.buy(&customer, CoinList::of_values(COINS).map_err(BenchError::from)?))?;
+            made.push((customer, coins));
         }
-        Ok(Self { market, stop, tasks })
+        let repeated = market.repeated();
+        let begin = |(customer, coins)| {
+            let (market, stop) = (Arc::clone(&market), Arc::clone(&stop));
+            runtime.spawn(live(market, customer, coins, stop, each))
+        };
+        let tasks = made.into_iter().map(begin).collect();
+        Ok(Self { market, stop, tasks, repeated })
     }
 
     /// Stops them.
@@ -70,13 +80,19 @@ impl Honest {
                 Err(error) => all.failed.push(error.to_string()),
             }
         }
-        (all, self.market.repeated())
+        (all, self.market.repeated().saturating_sub(self.repeated))
     }
 }
 
-async fn live(market: Arc<Market>, customer: Customer, stop: Arc<AtomicBool>, each: Duration) -> Times {
+async fn live(
+    market: Arc<Market>,
+    customer: Customer,
+    coins: Vec<Coin>,
+    stop: Arc<AtomicBool>,
+    each: Duration,
+) -> Times {
     let mut times = Times::default();
-    if let Err(error) = payments(&market, &customer, &stop, each, &mut times).await {
+    if let Err(error) = payments(&market, &customer, coins, &stop, each, &mut times).await {
         times.failed.push(error.to_string());
     }
     times
@@ -85,12 +101,12 @@ async fn live(market: Arc<Market>, customer: Customer, stop: Arc<AtomicBool>, ea
 async fn payments(
     market: &Market,
     customer: &Customer,
+    mut coins: Vec<Coin>,
     stop: &AtomicBool,
     each: Duration,
     times: &mut Times,
 ) -> Result<(), BenchError> {
     let list = || CoinList::of_values(COINS);
-    let mut coins = market.buy(customer, list()?).await?;
     while !stop.load(Ordering::SeqCst) {
         let begun = Instant::now();
         coins = market.pay(&customer.holder, coins, list()?).await?;

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::crowd::{allow_files, connect, hundredth, ms};
+use crate::crowd::{FILES_USUAL, allow_files, connect, connect_narrow, hundredth, ms};
 use crate::error::FaultsError;
 use crate::fault::Setting;
 use crate::honest::{Honest, pages};
@@ -49,13 +49,13 @@ enum Slow {
 }
 
 impl Slow {
-    /// Of ten: four half headers, two silent, one dripped header, two bodies, one that does not read.
+    /// Of fifty one that does not read; else, of ten, five half headers, two silent, one dripped header, two bodies.
     const fn of(number: usize) -> Self {
-        match number % 10 {
-            0 | 1 => Self::Silent,
-            2 => Self::DripHeader,
-            3 | 4 => Self::DripBody,
-            5 => Self::Unread,
+        match (number % 50, number % 10) {
+            (5, _) => Self::Unread,
+            (_, 0 | 1) => Self::Silent,
+            (_, 2) => Self::DripHeader,
+            (_, 3 | 4) => Self::DripBody,
             _ => Self::HalfHeader,
         }
     }
@@ -75,10 +75,8 @@ impl Slow {
 /// What keeps a town from starting.
 pub fn run(setting: &Setting, tries: u64) -> Result<Tally, FaultsError> {
     let each = usize::try_from(tries.div_ceil(2)).unwrap_or(usize::MAX);
-    let files = tries.saturating_add(1_024);
-    if !allow_files(files) {
-        eprintln!("slow: this process may not have {files} files open; fewer connections are made");
-    }
+    // The programs start with what a process may have where nobody has set anything.
+    let _ = allow_files(FILES_USUAL);
     let runtime = crate::clients::runtime()?;
     // Outside of loopback each address has a limit of its own; here the same holds.
     let env = [("FLORIN_OPERATOR_LOOPBACK_EXEMPT", "false")];
@@ -88,6 +86,10 @@ pub fn run(setting: &Setting, tries: u64) -> Result<Tally, FaultsError> {
     let shop = town.shop("gate", &operator, &site.url())?;
     let person = town.person("wallet", &operator)?;
     person.home.ok(&["wallet", "buy", "100.00 FLO"])?;
+    let files = tries.saturating_add(FILES_USUAL);
+    if !allow_files(files) {
+        return Err(FaultsError::Said { program: "prlimit".into(), said: format!("no {files} files") });
+    }
     let mut tally = Tally { tries, ..Tally::default() };
     too_large(&runtime, town.operator_at(), &mut tally);
     attack(&town, &shop, &person, &runtime, each, &mut tally)?;
@@ -179,11 +181,14 @@ async fn all_slow(servers: &[SocketAddr], each: usize) -> Vec<(Slow, std::io::Re
 }
 
 async fn one_slow(slow: Slow, number: usize, server: SocketAddr) -> std::io::Result<After> {
+    let limit = slow.closed_in();
+    if slow == Slow::Unread {
+        return unread(connect_narrow(number, server).await?, limit).await;
+    }
     let mut stream = connect(number, server).await?;
     let begun = Instant::now();
-    let limit = slow.closed_in();
     let after = match slow {
-        Slow::Unread => return unread(stream, limit).await,
+        Slow::Unread => return Ok(After::Open),
         Slow::Silent => closed(&mut stream, limit).await,
         Slow::HalfHeader => {
             let half = b"POST /v1/coin/change HTTP/1.1\r\nhost: florin\r\ncontent-type: application/fl";
@@ -241,12 +246,11 @@ async fn drip(slow: Slow, stream: &mut TcpStream, limit: Duration) -> std::io::R
     }
 }
 
-/// Asks for more than the system's buffers hold and reads nothing. After the time all there is to read ends before
-/// everything that was asked for has come.
+/// Asks for more than the system's buffers hold and reads nothing, until asking fails: the server has closed.
 async fn unread(mut stream: TcpStream, limit: Duration) -> std::io::Result<After> {
     let begun = Instant::now();
-    let one = "GET /.well-known/florin HTTP/1.1\r\nhost: florin\r\n\r\n";
-    let many = one.repeat(200);
+    let one = "GET /metrics HTTP/1.1\r\nhost: florin\r\naccept: text/html\r\n\r\n";
+    let many = one.repeat(20);
     // The server stops reading when nobody reads what it answers; then writing has to wait as well.
     let asking = async {
         while stream.write_all(many.as_bytes()).await.is_ok() {}

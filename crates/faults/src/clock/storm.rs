@@ -76,14 +76,18 @@ fn matter(clocked: &Clocked, number: u64) -> Result<crate::town::Ended, FaultsEr
 /// A jump that stays is warned of, in the log and in the metrics.
 fn warned(clocked: &Clocked, tally: &mut Tally) -> Result<(), FaultsError> {
     let day = 86_400;
+    let warnings = || {
+        let log = std::fs::read_to_string(clocked.town.home().log()).unwrap_or_default();
+        log.matches("the machine's clock has stepped").count()
+    };
+    let before = warnings();
     clocked.clock.set(Set::By(day))?;
     let begun = Instant::now();
     loop {
-        let log = std::fs::read_to_string(clocked.town.home().log()).unwrap_or_default();
         let metrics = clocked.town.metrics()?;
         let gauge = metrics.lines().find_map(|line| line.strip_prefix("florin_clock_step_seconds "));
         let off = gauge.and_then(|value| value.trim().parse::<i64>().ok()).unwrap_or(0);
-        if log.contains("the machine's clock has stepped") && off.abs_diff(day) <= FOLLOWED_MAX {
+        if warnings() > before && off.abs_diff(day) <= FOLLOWED_MAX {
             tally.figure("warned after s", begun.elapsed().as_secs_f64());
             return Ok(());
         }

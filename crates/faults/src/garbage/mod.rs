@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 use self::flood::{Flood, Told};
 use self::make::Real;
 use crate::clients::lock;
-use crate::crowd::{allow_files, hundredth, ms};
+use crate::crowd::{hundredth, ms};
 use crate::error::FaultsError;
 use crate::fault::{Setting, Size};
 use crate::honest::{Honest, pages};
@@ -41,7 +41,6 @@ const ALONE: Duration = Duration::from_secs(2);
 /// # Errors
 /// What keeps a town from starting.
 pub fn run(setting: &Setting, tries: u64) -> Result<Tally, FaultsError> {
-    let _ = allow_files(4_096);
     let runtime = crate::clients::runtime()?;
     let mut town = Town::start(setting, "garbage", &[])?;
     let site = runtime.block_on(Site::start())?;
@@ -117,16 +116,24 @@ fn alone(
     tries: u64,
     tally: &mut Tally,
 ) -> Result<u64, FaultsError> {
-    let records = || -> Result<(Value, Value), FaultsError> {
-        let (report, _) = town.audit()?;
-        let history = shop.home.json(&["gate", "history"])?;
-        Ok((report.get("records").cloned().unwrap_or(Value::Null), history))
+    let records = || -> Result<(String, Value), FaultsError> {
+        Ok((town.home().ok(&["--json", "operator", "journal"])?, shop.home.json(&["gate", "history"])?))
     };
-    let before = records()?;
+    // What the bank still has to say of the honest is no garbage.
+    let mut before = records()?;
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+        let now = records()?;
+        if now == before {
+            break;
+        }
+        before = now;
+    }
     let told = runtime.block_on(flood.pour(tries.div_ceil(4), ALONE.saturating_mul(5), 1));
     let after = records()?;
     if before != after {
-        tally.finding(format!("the journal knows of garbage: {before:?} has become {after:?}"));
+        let more = after.0.strip_prefix(&before.0).unwrap_or(&after.0);
+        tally.finding(format!("the journal knows of garbage: {more} {}", after.1));
     }
     let count = told.count();
     tell(told, tally);
