@@ -4,12 +4,16 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use xtask::steps::{self, Step};
-use xtask::{root, tidy};
+use xtask::{bad_input, mutants, root, tidy};
 
 const USAGE: &str = "\
 cargo xtask test [ARGS]   every test of the workspace; ARGS go to `cargo test`
 cargo xtask check         format, clippy, docs, tidy, deny
 cargo xtask sim [ARGS]    whole economies from seeds: --seeds N, --from S, --minutes M, --trace, --twice
+cargo xtask sim --mutants  deliberate faults, which it must find: --only NAME, --open, --markdown
+cargo xtask faults NAME   real programs under damage: `list` names them, `all` tries each; --full, --tries N, --seed S
+cargo xtask fuzz [TARGET]   libFuzzer on bad input (nightly): --seconds N each, --keep what reaches new code
+cargo xtask mutants       mutations of money, books and coin against their tests: --package NAME, --shard K/N
 cargo xtask tidy          our own rules only: arrows, purity, sizes, headers, leftovers, slugs, paths, links";
 
 fn main() -> ExitCode {
@@ -18,7 +22,11 @@ fn main() -> ExitCode {
     let rest: Vec<String> = args.collect();
     let ok = match (task.as_deref(), rest.is_empty()) {
         (Some("test"), _) => test(&rest),
+        (Some("sim"), _) if rest.first().is_some_and(|arg| arg == "--mutants") => mutants(&rest),
         (Some("sim"), _) => sim(&rest),
+        (Some("faults"), _) => faults(&rest),
+        (Some("fuzz"), _) => bad_input::fuzz(&rest),
+        (Some("mutants"), _) => bad_input::mutants(&rest),
         (Some("check"), true) => steps::run_all(check_steps()),
         (Some("tidy"), true) => steps::run_all(vec![tidy_step()]),
         (Some("help" | "--help" | "-h"), _) => {
@@ -50,6 +58,27 @@ fn sim(rest: &[String]) -> bool {
     let mut args = vec!["run", "--quiet", "--locked", "-p", "florin-sim", "--"];
     args.extend(rest.iter().map(String::as_str));
     match steps::cargo(&args, &[]) {
+        Ok(()) => true,
+        Err(why) => {
+            eprintln!("{why}");
+            false
+        }
+    }
+}
+
+fn mutants(rest: &[String]) -> bool {
+    mutants::run(rest.get(1..).unwrap_or_default()).unwrap_or_else(|why| {
+        eprintln!("{why}");
+        false
+    })
+}
+
+/// The program under damage is the one beside the program that does the damage.
+fn faults(rest: &[String]) -> bool {
+    let build = ["build", "--quiet", "--locked", "-p", "florin", "-p", "florin-faults"];
+    let mut args = vec!["run", "--quiet", "--locked", "-p", "florin-faults", "--"];
+    args.extend(rest.iter().map(String::as_str));
+    match steps::cargo(&build, &[]).and_then(|()| steps::cargo(&args, &[])) {
         Ok(()) => true,
         Err(why) => {
             eprintln!("{why}");

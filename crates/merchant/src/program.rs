@@ -8,7 +8,7 @@ use std::time::Duration;
 use florin_books::{Clock, LaneId, LaneSpec, PartyId};
 use florin_crypto::{KemSecretKey, SigningKey};
 use florin_http::{Client, ClientConfig, Limits, Registry, ServeCounters, Stop, TlsFault, operating_routes};
-use florin_parties::{IdentityKeys, KeyList, SignedKeyList};
+use florin_parties::{DirectoryError, IdentityKeys, KeyList, SignedKeyList};
 use florin_shell::description::{self};
 use florin_shell::exchange::{ToOperator, Transport};
 use florin_shell::home::{create_private, write_private};
@@ -157,6 +157,18 @@ async fn fetch(client: &Client, base: &str, pin: Option<PartyId>) -> Result<(Vec
     Ok((bytes, list))
 }
 
+/// The key list as it was fetched last, and where it lies.
+fn kept(dir: &Path, pin: Option<PartyId>) -> Result<(PathBuf, KeyList), GateError> {
+    let file = dir.join(KEY_LIST_FILE);
+    let bytes = std::fs::read(&file).map_err(|_| GateError::NoGate(dir.to_owned()))?;
+    match SignedKeyList::verify(&bytes, pin) {
+        Ok(list) => Ok((file, list)),
+        // Whole, and of another operator than the one that was named.
+        Err(other @ DirectoryError::OperatorChanged) => Err(other.into()),
+        Err(source) => Err(GateError::KeptKeyList { file, source }),
+    }
+}
+
 /// Makes a gate: keys, books, the pinned operator, registration. What a former try left is taken up, so it may be
 /// repeated; only a gate whose operator is another is refused.
 ///
@@ -170,7 +182,7 @@ pub async fn init(
 ) -> Result<(Desk, Member), GateError> {
     let client = client_of(config)?;
     let file = place.dir.join(KEY_LIST_FILE);
-    let stored = std::fs::read(&file).ok().map(|bytes| SignedKeyList::verify(&bytes, pin)).transpose()?;
+    let stored = if file.exists() { Some(kept(place.dir, pin)?.1) } else { None };
     let pin = pin.or(stored.map(|list| list.operator));
     let (bytes, list) = fetch(&client, &config.operator, pin).await?;
     let there = Vault::needs(place.dir).is_ok();
@@ -209,10 +221,9 @@ fn remember(dir: &Path, config: &GateConfig) -> Result<(), GateError> {
 /// What `config check` prints, and the gate when it starts: every rule with its price.
 ///
 /// # Errors
-/// `NoGate`, `KeyList`, `Rules`, `PublicUrl`, `Upstream`: whatever would keep the gate from serving.
+/// `NoGate`, `KeptKeyList`, `Rules`, `PublicUrl`, `Upstream`: whatever would keep the gate from serving.
 pub fn check(dir: &Path, config: &GateConfig) -> Result<String, GateError> {
-    let bytes = std::fs::read(dir.join(KEY_LIST_FILE)).map_err(|_| GateError::NoGate(dir.to_owned()))?;
-    let list = SignedKeyList::verify(&bytes, None)?;
+    let (_, list) = kept(dir, None)?;
     check_public_url(config)?;
     Proxy::new(&config.upstream, Duration::from_secs(config.upstream_timeout_s), config.ca_file.clone())?;
     aggregate_at(config, &list)?;
@@ -231,9 +242,7 @@ fn check_public_url(config: &GateConfig) -> Result<(), GateError> {
 /// # Errors
 /// [`GateError`].
 pub async fn open(place: &Place<'_>, config: &GateConfig) -> Result<(Desk, Member), GateError> {
-    let file = place.dir.join(KEY_LIST_FILE);
-    let bytes = std::fs::read(&file).map_err(|_| GateError::NoGate(place.dir.to_owned()))?;
-    let mut list = SignedKeyList::verify(&bytes, None)?;
+    let (file, mut list) = kept(place.dir, None)?;
     let vault = Vault::open(place.dir, place.second_factor, place.passphrase)?;
     let client = client_of(config)?;
     match fetch(&client, &config.operator, Some(list.operator)).await {

@@ -156,6 +156,15 @@ async fn a_gate_is_made_sells_a_page_and_has_its_purse_after_the_next_start() {
     assert_eq!((remembered.operator, remembered.name.as_deref()), (url, Some("corner-shop")));
     assert!(program::check(&dir, &config).unwrap().contains("0.37 FLO"));
 
+    // A kept key list that is damaged is named.
+    let kept = dir.join(program::KEY_LIST_FILE);
+    let whole = std::fs::read(&kept).unwrap();
+    std::fs::write(&kept, &whole[..whole.len() - 1]).unwrap();
+    let damaged = program::open(&place, &config).await.err().unwrap();
+    assert_eq!(damaged.exit_code(), ExitCode::BadData);
+    assert!(damaged.to_string().starts_with(&format!("{} is damaged", kept.display())), "{damaged}");
+    std::fs::write(&kept, &whole).unwrap();
+
     let (desk, member) = program::open(&place, &config).await.unwrap();
     let bound = Listen::plain(config.listen).bind().await.unwrap();
     let (page, stop) = (format!("{}/page", bound.url()), Stop::new());

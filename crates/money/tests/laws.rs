@@ -107,7 +107,17 @@ fn arithmetic_is_checked() {
     assert_eq!(Amount::sum([one, one], Currency::FLO), Ok(Amount::new(2, Currency::FLO)));
     assert_eq!(Amount::sum([], jpy()), Ok(Amount::zero(jpy())));
     assert_eq!(one.partial_cmp(&yen), None);
-    assert!(one < max && Amount::zero(jpy()).is_zero());
+    assert!(one < max && Amount::zero(jpy()).is_zero() && !one.is_zero());
+    let five = Amount::new(5, Currency::FLO);
+    assert_eq!(five.checked_sub(one), Ok(Amount::new(4, Currency::FLO)));
+    assert_eq!(five.checked_mul(3), Ok(Amount::new(15, Currency::FLO)));
+}
+
+#[test]
+fn money_is_told_in_logs_with_its_currency() {
+    let five = Amount::new(5, Currency::FLO);
+    assert_eq!(format!("{five:?}"), "0.05 FLO");
+    assert_eq!(format!("{:?} {:?}", five.currency(), jpy().code()), "FLO/2 JPY");
 }
 
 #[test]
@@ -140,6 +150,14 @@ fn encodings_that_are_refused() {
     ] {
         assert!(decode::<CoinList>(bytes).is_err(), "{bytes:02x?}");
     }
+    // As many entries as a list may have, and one more.
+    let longest: Vec<(u32, u64)> = (1..=COIN_LIST_ENTRIES_MAX as u64).rev().map(|value| (1, value)).collect();
+    let list = CoinList::new(longest).unwrap();
+    let mut bytes = minicbor::to_vec(&list).unwrap();
+    assert_eq!(decode::<CoinList>(&bytes).unwrap(), list);
+    assert_eq!(bytes[..2], [0x98, 64]);
+    bytes[1] = 65;
+    assert!(decode::<CoinList>(&[bytes, vec![0x82, 1, 0x18, 99]].concat()).is_err());
     // ["FLO", 2, [1, 2]], then: descending, zero, none.
     assert_eq!(decode::<Denominations>(b"\x83\x63FLO\x02\x82\x01\x02").unwrap().values(), [1, 2]);
     for bytes in
@@ -180,6 +198,19 @@ fn denominations_of_ones_own() {
     assert_eq!(new(&[2, 1]), Err(DenominationsError::Order));
     let odd = new(&[3, 5]).unwrap();
     assert_eq!(odd.split_minor(6).unwrap().entries(), [(2, 3)], "the largest first would fail");
+    assert_eq!(
+        odd.split_minor(9).unwrap().entries(),
+        [(3, 3)],
+        "one of five, and one of three on top, would fail"
+    );
+    let three = new(&[3, 5, 11]).unwrap();
+    assert_eq!(
+        three.split_minor(17).unwrap().entries(),
+        [(1, 11), (2, 3)],
+        "what was taken before stays taken"
+    );
+    let list = |values: [u64; 2]| CoinList::of_values(values).unwrap();
+    assert!(odd.contains_all(&list([3, 5])) && !odd.contains_all(&list([3, 4])));
     for unreachable in [1, 2, 4, 7] {
         assert_eq!(odd.split_minor(unreachable), Err(SplitError::Unreachable));
     }
@@ -265,6 +296,8 @@ proptest! {
         prop_assert_eq!(decode::<Amount>(&bytes).unwrap(), amount);
         let bytes = minicbor::to_vec(currency).unwrap();
         prop_assert_eq!(decode::<Currency>(&bytes).unwrap(), currency);
+        let bytes = minicbor::to_vec(currency.code()).unwrap();
+        prop_assert_eq!(decode::<CurrencyCode>(&bytes).unwrap(), currency.code());
     }
 
     #[test]

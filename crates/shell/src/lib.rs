@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod config;
 pub mod description;
+pub mod descriptors;
 pub mod entropy;
 pub mod exchange;
 pub mod exit;

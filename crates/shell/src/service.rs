@@ -11,6 +11,7 @@ use florin_http::{BindFault, Limits, ServeCounters, ServeReport, Stop, TlsAccept
 use florin_store::Books;
 use tokio::net::TcpListener;
 
+use crate::descriptors::within_descriptors;
 use crate::exit::ExitCode;
 
 /// How often the books are asked whether they still stand. Nothing is acknowledged in between: who asks for a commit
@@ -138,7 +139,8 @@ async fn patiently(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// Serves until `stop`, then lets what is under way finish; see [`florin_http::serve()`].
+/// Serves until `stop`, then lets what is under way finish; see [`florin_http::serve()`]. Connections leave descriptors for
+/// the books ([`within_descriptors`]).
 pub async fn serve_until(
     bound: Bound,
     router: Router,
@@ -147,6 +149,7 @@ pub async fn serve_until(
     stop: Stop,
 ) -> ServeReport {
     let Bound { listener, acceptor, address } = bound;
+    let limits = within_descriptors(limits);
     tracing::info!(%address, tls = acceptor.is_some(), "listening");
     let report = florin_http::serve_counted(listener, acceptor, router, limits, stop, counters).await;
     tracing::info!(%address, requests = report.requests_served, drained = report.drained, "stopped listening");

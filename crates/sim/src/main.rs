@@ -1,6 +1,8 @@
 //! `florin-sim`: runs seeds until they are through or the time is over; a seed that finds something is printed with its
 //! trace. Source: the issue (`cargo xtask sim --seeds N [--from S] [--minutes M]`).
 
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,7 +57,16 @@ struct Work {
     printing: Mutex<()>,
 }
 
+thread_local! {
+    /// What panicked on this thread: a run lives on one, and its tasks take their panics with them.
+    static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
 fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        let said = panic.to_string().replace('\n', " ");
+        PANICS.with_borrow_mut(|panics| panics.push(said));
+    }));
     let args = Args::parse();
     let jobs = args.jobs.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
     let work = Work {
@@ -99,28 +110,33 @@ impl Work {
     }
 
     fn one(&self, mould: &Mould, seed: u64) -> Result<(), String> {
-        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(mould, seed, &self.coverage)));
-        let again = format!("again with --seeds 1 --from {seed}");
+        let ran = catch_unwind(AssertUnwindSafe(|| run(mould, seed, &self.coverage)));
+        // What keeps a run from beginning, and a panic on whatever task, is a finding, too.
+        let mut findings: Vec<String> = PANICS.take();
+        let mut trace = String::new();
+        let mut differs = None;
+        match ran {
+            Err(_) => {}
+            Ok(Err(error)) => findings.push(error),
+            Ok(Ok(outcome)) => {
+                self.lived_ms.fetch_add(outcome.passed_ms, Ordering::SeqCst);
+                differs = if self.args.twice { difference(mould, &outcome)? } else { None };
+                findings.extend(outcome.findings);
+                trace = outcome.trace;
+            }
+        }
         self.done.fetch_add(1, Ordering::SeqCst);
-        let Ok(outcome) = ran else {
-            self.found.fetch_add(1, Ordering::SeqCst);
-            println!("seed {seed} found a panic: {again}");
-            return Ok(());
-        };
-        let outcome = outcome?;
-        self.lived_ms.fetch_add(outcome.passed_ms, Ordering::SeqCst);
-        let differs = if self.args.twice { difference(mould, &outcome)? } else { None };
         let _printing = self.printing.lock();
-        if self.args.trace || (!outcome.findings.is_empty() && !self.args.until_found) {
-            println!("{}", outcome.trace);
+        if self.args.trace || (!findings.is_empty() && !self.args.until_found) {
+            println!("{trace}");
         }
         if let Some((first, second)) = &differs {
             println!("seed {seed}: the second run was another one:\n{first}\n{second}");
         }
-        if !outcome.findings.is_empty() {
-            println!("seed {seed} found {}: {again}", outcome.findings.join("; "));
+        if !findings.is_empty() {
+            println!("seed {seed} found {}: again with --seeds 1 --from {seed}", findings.join("; "));
         }
-        if differs.is_some() || !outcome.findings.is_empty() {
+        if differs.is_some() || !findings.is_empty() {
             self.found.fetch_add(1, Ordering::SeqCst);
         }
         Ok(())

@@ -31,6 +31,7 @@ pub const ROOMS: &[Room] = &[
     pure("rails/*", "money crypto books rail parties"),
     shell("store", "money crypto books", "sql files"),
     shell("module", "crypto books rails/*", ""),
+    shell("models", "money crypto books rail parties rails/*", ""),
     shell("http", "money rail", "network"),
     shell("shell", "money crypto books rail store http", "network files chance"),
     shell("bank", "money crypto books rail parties store http shell", "network"),
@@ -44,6 +45,16 @@ pub const ROOMS: &[Room] = &[
     ),
     shell(
         "sim",
+        "money crypto books rail parties rails/* store http shell bank operator wallet merchant",
+        "network",
+    ),
+    shell(
+        "faults",
+        "money crypto books rail parties rails/* store http shell bank operator wallet merchant bench",
+        "network sql",
+    ),
+    shell(
+        "fuzz",
         "money crypto books rail parties rails/* store http shell bank operator wallet merchant",
         "network",
     ),

@@ -30,6 +30,14 @@ pub enum GateError {
     /// The key list cannot be trusted.
     #[error("the operator's key list cannot be trusted: {0}")]
     KeyList(#[from] DirectoryError),
+    /// The key list that was kept is not what the operator signed.
+    #[error("{file} is damaged: {source}")]
+    KeptKeyList {
+        /// Where it is kept.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: DirectoryError,
+    },
     /// There is no gate in this folder.
     #[error("there is no gate in {0}; make one with: florin gate init --operator URL")]
     NoGate(PathBuf),
@@ -88,7 +96,7 @@ impl GateError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Operator { .. } => ExitCode::Unavailable,
-            Self::KeyList(_) => ExitCode::BadData,
+            Self::KeyList(_) | Self::KeptKeyList { .. } => ExitCode::BadData,
             Self::NoGate(_)
             | Self::NotRegistered
             | Self::Rules(_)

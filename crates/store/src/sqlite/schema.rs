@@ -52,6 +52,8 @@ pub(crate) fn error(file: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ 
             | ErrorCode::SystemIoFailure
             | ErrorCode::OutOfMemory
             | ErrorCode::CannotOpen
+            | ErrorCode::ReadOnly
+            | ErrorCode::FileLockingProtocolFailed
             | ErrorCode::PermissionDenied,
         ) => StoreError::Fatal { file: file.display().to_string(), error: e.to_string() },
         _ => damaged(file, "SQLite cannot make sense of its content"),
@@ -168,4 +170,27 @@ pub(crate) fn check_belongs(
         .optional()
         .map_err(error(file))?;
     Ok(proof.is_some_and(|sealed| keys.is_proof(lane, &sealed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::ffi;
+
+    fn means(code: i32) -> StoreError {
+        error(Path::new("books.db"))(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
+    }
+
+    /// Where opening to write fails, SQLite opens to read: a disk that fails for a moment, or is mounted read-only, has
+    /// damaged nothing.
+    #[test]
+    fn what_the_system_refuses_is_not_damage() {
+        for code in [ffi::SQLITE_READONLY, ffi::SQLITE_IOERR_READ, ffi::SQLITE_CANTOPEN, ffi::SQLITE_PROTOCOL]
+        {
+            assert!(matches!(means(code), StoreError::Fatal { .. }), "{code}");
+        }
+        for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB, ffi::SQLITE_SCHEMA] {
+            assert!(matches!(means(code), StoreError::Damaged { .. }), "{code}");
+        }
+    }
 }

@@ -1,0 +1,4 @@
+//! libFuzzer on the target `token` of `crates/fuzz`. Source: docs/fuzz.md.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| florin_fuzz_targets::run("token", data));
