@@ -3,6 +3,7 @@
 
 pub mod bad_input;
 pub mod mutants;
+pub mod prove;
 pub mod steps;
 pub mod tidy;
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use xtask::steps::{self, Step};
-use xtask::{bad_input, mutants, root, tidy};
+use xtask::{bad_input, mutants, prove, root, tidy};
 
 const USAGE: &str = "\
 cargo xtask test [ARGS]   every test of the workspace; ARGS go to `cargo test`
@@ -12,6 +12,7 @@ cargo xtask check         format, clippy, docs, tidy, deny
 cargo xtask sim [ARGS]    whole economies from seeds: --seeds N, --from S, --minutes M, --trace, --twice
 cargo xtask sim --mutants  deliberate faults, which it must find: --only NAME, --open, --markdown
 cargo xtask faults NAME   real programs under damage: `list` names them, `all` tries each; --full, --tries N, --seed S
+cargo xtask prove [--full]  what there is of the goals R1 to R22, in one table
 cargo xtask fuzz [TARGET]   libFuzzer on bad input (nightly): --seconds N each, --keep what reaches new code
 cargo xtask mutants       mutations of money, books and coin against their tests: --package NAME, --shard K/N
 cargo xtask tidy          our own rules only: arrows, purity, sizes, headers, leftovers, slugs, paths, links";
@@ -25,6 +26,8 @@ fn main() -> ExitCode {
         (Some("sim"), _) if rest.first().is_some_and(|arg| arg == "--mutants") => mutants(&rest),
         (Some("sim"), _) => sim(&rest),
         (Some("faults"), _) => faults(&rest),
+        (Some("prove"), true) => prove::run(false),
+        (Some("prove"), false) if rest == ["--full"] => prove::run(true),
         (Some("fuzz"), _) => bad_input::fuzz(&rest),
         (Some("mutants"), _) => bad_input::mutants(&rest),
         (Some("check"), true) => steps::run_all(check_steps()),
