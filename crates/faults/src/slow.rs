@@ -49,9 +49,9 @@ enum Slow {
 }
 
 impl Slow {
-    /// Of fifty one that does not read; else, of ten, five half headers, two silent, one dripped header, two bodies.
+    /// Of a hundred one that does not read; else, of ten, five half headers, two silent, one dripped header, two bodies.
     const fn of(number: usize) -> Self {
-        match (number % 50, number % 10) {
+        match (number % 100, number % 10) {
             (5, _) => Self::Unread,
             (_, 0 | 1) => Self::Silent,
             (_, 2) => Self::DripHeader,
