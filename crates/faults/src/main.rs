@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     if args.name == "list" {
         for fault in FAULTS {
             let sizes = format!("{} / {} {}", fault.ci, fault.full, fault.unit);
-            println!("{:<8}{sizes:<28}{}", fault.name, fault.what);
+            println!("{:<10}{sizes:<34}{}", fault.name, fault.what);
         }
         return ExitCode::SUCCESS;
     }

@@ -49,9 +49,9 @@ enum Slow {
 }
 
 impl Slow {
-    /// Of fifty one that does not read; else, of ten, five half headers, two silent, one dripped header, two bodies.
+    /// Of a hundred one that does not read; else, of ten, five half headers, two silent, one dripped header, two bodies.
     const fn of(number: usize) -> Self {
-        match (number % 50, number % 10) {
+        match (number % 100, number % 10) {
             (5, _) => Self::Unread,
             (_, 0 | 1) => Self::Silent,
             (_, 2) => Self::DripHeader,
@@ -163,7 +163,7 @@ fn attack(
 enum After {
     /// The server closed it after so long.
     Closed(Duration),
-    /// The server would not have it.
+    /// The server would not have it, or the system did not give it to the server.
     Refused,
     /// It is still there after its time.
     Open,
@@ -198,10 +198,22 @@ async fn one_slow(slow: Slow, number: usize, server: SocketAddr) -> std::io::Res
         Slow::DripHeader | Slow::DripBody => drip(slow, &mut stream, limit).await?,
     };
     Ok(match after {
+        // The system may lose the end of a handshake where many come at once; who says nothing does not notice.
+        None if !is_held(&stream)? => After::Refused,
         None => After::Open,
         Some(said) if said.starts_with("HTTP/1.1 503") => After::Refused,
         Some(_) => After::Closed(begun.elapsed()),
     })
+}
+
+/// Whether the server's end of a connection on this machine is there. Source: proc(5), "/proc/net/tcp".
+fn is_held(stream: &TcpStream) -> std::io::Result<bool> {
+    let hex = |at: SocketAddr| match at {
+        SocketAddr::V4(v4) => format!("{:08X}:{:04X}", u32::from_ne_bytes(v4.ip().octets()), v4.port()),
+        SocketAddr::V6(_) => String::new(),
+    };
+    let ends = format!("{} {} 01", hex(stream.peer_addr()?), hex(stream.local_addr()?));
+    Ok(std::fs::read_to_string("/proc/net/tcp")?.contains(&ends))
 }
 
 /// What came until the server closed the connection; none where it did not.
@@ -296,4 +308,19 @@ async fn refused(number: usize, operator: SocketAddr, request: &str) -> std::io:
     // Whether all of it was taken does not matter.
     drop(sent);
     Ok((status, took))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_held_until_its_server_lets_go() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = connect(3, listener.local_addr().unwrap()).await.unwrap();
+        let (held, _) = listener.accept().await.unwrap();
+        assert!(is_held(&stream).unwrap());
+        drop(held);
+        assert!(!is_held(&stream).unwrap());
+    }
 }

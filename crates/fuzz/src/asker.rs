@@ -244,8 +244,7 @@ fn of_payments(world: &mut World, answers: &mut Vec<Answer>) {
     let pending = deal.paying.pending.to_vec();
     answers.push(Answer { pending: pending.clone(), answer: issuance.for_payer, read });
     let receipt = payee::receipt(&world.me, deal.presented.payer, &deal.presented.com, NOW);
-    let read: Reader = |p, a, keys| {
-        let _ = keys;
+    let read: Reader = |p, a, _| {
         let me = IdentityKeys::generate(&mut SeededEntropy::new("me"));
         payer::read_receipt(p, a, &me.signing.verify_key()).is_ok()
     };

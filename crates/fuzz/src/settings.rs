@@ -52,8 +52,7 @@ pub(crate) const WORDS: &[&str] = &[
 const ASKED: [&str; 8] =
     ["/", "/a", "/A/b", "/a/b/c.html", "/a;x=1/b", "/free", "/%C3%BC", "/a/b/c/d/e/f/g/h"];
 
-/// Rules are read or refused; those that are read can be asked about any path, and what costs is never free by another
-/// way of writing the path.
+/// Rules are read or refused; those that are read can be asked about any path and shown.
 pub(crate) fn rules(data: &[u8]) {
     let (what, data) = choice(data);
     let Some(text) = text(data) else { return };
@@ -74,12 +73,6 @@ pub(crate) fn rules(data: &[u8]) {
         let clean = fine(CleanPath::parse(path), "a path");
         let get = rules.rule(&Method::GET, &clean);
         assert_eq!(rules.rule(&Method::HEAD, &clean).label(), get.label(), "HEAD costs what GET costs");
-        if get.price.is_some() {
-            continue;
-        }
-        let shouted = fine(CleanPath::parse(&path.to_ascii_uppercase()), "a path");
-        // Only what is written is free; in capitals it may cost.
-        let _ = rules.rule(&Method::GET, &shouted);
     }
     assert_eq!(rules.table().lines().count(), all.len().saturating_add(1), "a line for each rule and a head");
 }

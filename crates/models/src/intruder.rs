@@ -326,7 +326,6 @@ impl Model for World {
             Property::sometimes("the intruder is paid where somebody pays it", |w: &Self, s| {
                 w.is_paid_itself(s)
             }),
-            Property::sometimes("the shop is not taken in", |_, s: &State| s.shop.contains(&Shop::Denied)),
         ]
     }
 }

@@ -30,28 +30,27 @@ fn with_all_repairs_the_intruder_reaches_nothing() {
         begun.elapsed().as_secs_f32(),
     );
     checker.assert_properties();
-    assert!(checker.unique_state_count() >= 1, "fewer states than before");
-    assert!(composed.0 >= 1 && composed.1 >= 1, "fewer messages than before");
+    assert!(checker.unique_state_count() >= 16_698, "fewer states than before");
+    assert!(composed.0 >= 51 && composed.1 >= 145, "fewer messages than before");
 }
 
-fn attack(weak: Weak, forged: u8, property: &'static str) -> usize {
+fn attack(weak: Weak, forged: u8, property: &'static str) {
     let until = HasDiscoveries::AnyOf([property].into());
     let world = World::new(weak, forged).unwrap();
     let checker = world.checker().finish_when(until).spawn_bfs().join();
     let way = checker.discovery(property);
     let way = way.unwrap_or_else(|| panic!("nothing was found without {weak:?}")).into_actions();
     println!("without {weak:?}: {} states, then {way:?}", checker.unique_state_count());
-    way.len()
 }
 
 /// A's SendCoins is brought to the shop for B's order: B's goods, A's coin. Nothing has to be made for it.
 #[test]
 fn without_v2_send_coins_is_copied_into_another_run() {
-    assert!(attack(Weak::Binding, 0, AGREED) <= 3);
+    attack(Weak::Binding, 0, AGREED);
 }
 
 /// Who has seen EncC1 asks in the shop's name, under its own key: the shop's new coins are the intruder's.
 #[test]
 fn without_v3_the_coins_of_the_shop_are_taken() {
-    assert!(attack(Weak::Signature, 1, SECRET) <= 3);
+    attack(Weak::Signature, 1, SECRET);
 }

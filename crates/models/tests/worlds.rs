@@ -59,7 +59,7 @@ fn play() -> payment::Play {
 #[test]
 fn payment() {
     let world = payment::World::new(play()).unwrap();
-    let counts = visit("payment", world, 1, |w| w.house().counts());
+    let counts = visit("payment", world, 94_531, |w| w.house().counts());
     assert!(counts.replayed > 0 && counts.second > 0 && counts.unanswered > 0, "{counts:?}");
 }
 
@@ -69,7 +69,7 @@ fn status() {
     let beginnings = vec![[vec![0], vec![0]]];
     let play = payment::Play { beginnings, asks: 0b01, gives_up: true, crashes: 0b1000, ..play() };
     let world = payment::World::new(play).unwrap();
-    let counts = visit("status", world, 1, |w| w.house().counts());
+    let counts = visit("status", world, 110_446, |w| w.house().counts());
     assert!(counts.replayed > 0 && counts.unanswered > 0, "{counts:?}");
 }
 
@@ -79,7 +79,7 @@ fn refund() {
     let beginnings = vec![[vec![0], vec![1]]];
     let play = payment::Play { beginnings, refunds: 0b101, crashes: 0b1000, ..play() };
     let world = payment::World::new(play).unwrap();
-    let counts = visit("refund", world, 1, |w| w.house().counts());
+    let counts = visit("refund", world, 133_094, |w| w.house().counts());
     assert!(counts.moved > 0 && counts.second > 0 && counts.unanswered > 0, "{counts:?}");
 }
 
@@ -87,8 +87,8 @@ fn refund() {
 #[test]
 fn purchase() {
     let play =
-        purchase::Play { rejects: 0b10, acknowledges: 0b01, crashes: 0b101, jobs: 1, broken: Broken::Nobody };
+        purchase::Play { rejects: 0b10, acknowledges: 0, crashes: 0b100, jobs: 1, broken: Broken::Nobody };
     let world = purchase::World::new(play).unwrap();
-    let counts = visit("purchase", world, 1, |w| w.house().counts());
+    let counts = visit("purchase", world, 40_314, |w| w.house().counts());
     assert!(counts.replayed > 0 && counts.unanswered > 0, "{counts:?}");
 }

@@ -56,7 +56,7 @@ pub enum StandingError {
     },
     /// They are older than they were.
     #[error(
-        "the {lane} lane ends at record {have}, and had come to record {mark} at {when}: {} records are lost; nothing is served until the latest books are back or `florin operator restore --accept --reason TEXT`",
+        "the {lane} lane ends at record {have}, and by the file `high-water` had come to record {mark} at {when}: {} records are lost; nothing is served until the latest books are back or `florin operator restore --accept --reason TEXT`",
         mark.saturating_sub(*have)
     )]
     Behind {
@@ -71,7 +71,7 @@ pub enum StandingError {
     },
     /// They have another history than the one that was served.
     #[error(
-        "the {lane} lane has another history than it had at record {mark}: nothing is served until the right books are back or `florin operator restore --accept --reason TEXT`"
+        "the {lane} lane has another history than the file `high-water` says it had at record {mark}: nothing is served until the right books, or the right file, are back or `florin operator restore --accept --reason TEXT`"
     )]
     Other {
         /// Which lane.

@@ -68,8 +68,8 @@ impl House {
                         Carried::Reply(bytes) => return Ok(bytes),
                         Carried::Done(record) => return step.reply(&opened, &record),
                         Carried::Taken(seq) => return self.again(step, &opened, &cause, seq, &facts),
-                        // A token that was live a moment ago is not any more: look again.
-                        Carried::Moved | Carried::Not(Rejected::NotLive { .. }) => {}
+                        // A token that was live a moment ago is not any more, or a deadline has passed: look again.
+                        Carried::Moved | Carried::Not(Rejected::NotLive { .. } | Rejected::TooLate) => {}
                         Carried::Not(why) => return Err(fault("a verdict could not be recorded", &why)),
                     }
                 }

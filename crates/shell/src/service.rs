@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use florin_http::{BindFault, Limits, ServeCounters, ServeReport, Stop, TlsAcceptor, TlsFault};
 use florin_store::Books;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::descriptors::within_descriptors;
 use crate::exit::ExitCode;
@@ -17,6 +17,9 @@ use crate::exit::ExitCode;
 /// How often the books are asked whether they still stand. Nothing is acknowledged in between: who asks for a commit
 /// is told at once that they have stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Connections that wait to be accepted. The usual 128 are full as soon as many come at once, and whoever is turned away by
+/// the kernel tries again only after a second; the kernel takes less where `net.core.somaxconn` says so.
+const BACKLOG: u32 = 4096;
 /// How often a port that is taken is tried again.
 const PORT_TRIES: u32 = 20;
 
@@ -129,7 +132,7 @@ impl Listen {
 async fn patiently(address: SocketAddr) -> io::Result<TcpListener> {
     let mut tries = PORT_TRIES;
     loop {
-        match TcpListener::bind(address).await {
+        match listen(address) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {
                 tries = tries.saturating_sub(1);
                 tokio::time::sleep(LOOK_EVERY).await;
@@ -137,6 +140,13 @@ async fn patiently(address: SocketAddr) -> io::Result<TcpListener> {
             other => return other,
         }
     }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves until `stop`, then lets what is under way finish; see [`florin_http::serve()`]. Connections leave descriptors for
@@ -205,6 +215,16 @@ mod tests {
         let unreadable = fault(&none).await;
         assert!(matches!(unreadable, ServiceError::Tls(_)));
         assert_eq!(unreadable.exit_code(), ExitCode::Configuration);
+    }
+
+    #[tokio::test]
+    async fn many_may_wait_to_be_accepted() {
+        let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        let many = somaxconn.trim().parse::<usize>().unwrap().min(400);
+        let bound = listen("127.0.0.1:0").bind().await.unwrap();
+        let in_time = Duration::from_millis(700);
+        let connect = |_| std::net::TcpStream::connect_timeout(&bound.address, in_time).unwrap();
+        assert_eq!((0..many).map(connect).collect::<Vec<_>>().len(), many);
     }
 
     #[tokio::test]

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use super::copy::WHICH;
 use super::list::Mutant;
 
-/// A fault that keeps a seed busy for so long is not caught.
-const LONGEST: Duration = Duration::from_secs(240);
+/// A fault that keeps the run busy for so long is not caught; on a busy machine a seed takes ten times as long.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// What became of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
