@@ -15,8 +15,8 @@ use minicbor::{Decode, Encode};
 mod point;
 mod reads;
 
-pub use point::{Crash, Part, Point, Stage};
 use point::Watch;
+pub use point::{Crash, Part, Point, Stage};
 
 use crate::contract::{Fence, Log, OwnerId, Reads, Recovered, StoreError};
 use crate::fold::{Folded, Pace};

@@ -214,7 +214,9 @@ impl World {
                         Carried::Reply(bytes) => return Ok(bytes),
                         Carried::Done(record) => return step.reply(&opened, &record),
                         Carried::Taken(seq) => return self.again(lane, step, &opened, &cause, seq, &facts),
-                        Carried::Moved | Carried::Not(Rejected::NotLive { .. }) => continue,
+                        Carried::Moved | Carried::Not(Rejected::NotLive { .. } | Rejected::TooLate) => {
+                            continue;
+                        }
                         Carried::Not(why) => panic!("a verdict could not be recorded: {why:?}"),
                     }
                 }

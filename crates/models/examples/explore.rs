@@ -1,4 +1,5 @@
-//! A world of one's own size, by hand: `MODEL_...=... cargo test -p florin-models --test explore -- --ignored --nocapture`.
+//! A world of one's own size, by hand: `B=7 CRASHES=15 cargo run -p florin-models --example explore payment`; also `purchase` and
+//! `intruder`. Source: docs/models.md.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,8 +16,15 @@ fn var(name: &str, default: usize) -> usize {
     std::env::var(name).ok().map_or(default, |v| v.parse().unwrap())
 }
 
-#[test]
-#[ignore = "by hand"]
+fn main() {
+    match std::env::args().nth(1).as_deref() {
+        Some("payment") => payment(),
+        Some("purchase") => purchase(),
+        Some("intruder") => intruder(),
+        _ => eprintln!("payment, purchase or intruder"),
+    }
+}
+
 fn payment() {
     let beginnings = [[vec![0], vec![1]], [vec![0], vec![0]], [vec![0, 1], vec![0]]];
     let which = var("B", 7);
@@ -48,8 +56,6 @@ fn payment() {
     }
 }
 
-#[test]
-#[ignore = "by hand"]
 fn purchase() {
     use florin_models::purchase::{Play, World};
     let play = Play {
@@ -77,8 +83,6 @@ fn purchase() {
     }
 }
 
-#[test]
-#[ignore = "by hand"]
 fn intruder() {
     use florin_models::intruder::{Weak, World};
     let weak = [Weak::Nothing, Weak::Binding, Weak::Signature][var("WEAK", 0)];
