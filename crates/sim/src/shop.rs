@@ -39,6 +39,8 @@ pub const PRICES: [(&str, u64); 2] = [("/a", 7), ("/b", 30)];
 /// Its account.
 pub const ACCOUNT: u64 = 100;
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How often it is tried to enrol.
+const TRIES: u32 = 40;
 /// How long a dead shop stays dead.
 const DOWN: Duration = Duration::from_millis(300);
 /// How often it is looked whether its books have failed of themselves.
@@ -126,10 +128,9 @@ impl Shop {
                 Err(error) => return Err(error),
             }
         };
-        if self.settle != Settle::Refresh {
-            self.enrol(&desk).await?;
-        }
-        let settings = TillSettings { patience: PATIENCE, settle: self.settle, ..TillSettings::default() };
+        let enrolled = self.settle == Settle::Refresh || self.enrol(&desk).await?;
+        let settle = if enrolled { self.settle } else { Settle::Refresh };
+        let settings = TillSettings { patience: PATIENCE, settle, ..TillSettings::default() };
         let coins = Denominations::one_two_five(Currency::FLO, 24);
         let rules =
             Rules::parse(RULES, None, &Payable::new(vec![coins], 24)).map_err(|_| DeskError::Answer)?;
@@ -150,12 +151,13 @@ impl Shop {
         Ok(())
     }
 
-    /// Enrols its account, whatever it takes: without it nothing is settled to money.
-    async fn enrol(&self, desk: &Desk) -> Result<(), DeskError> {
+    /// Enrols its account: without it nothing is settled to money. The operator sends few codes a day; where all of them came
+    /// back or went wrong it goes on without.
+    async fn enrol(&self, desk: &Desk) -> Result<bool, DeskError> {
         let account = iban(ACCOUNT);
-        loop {
+        for _ in 0..TRIES {
             let done = match desk.redeemer()? {
-                Some(redeemer) if redeemer.enrolled => return Ok(()),
+                Some(redeemer) if redeemer.enrolled => return Ok(true),
                 Some(_) => match self.bank.code(&account) {
                     Some(code) => desk.confirm(&code, PATIENCE).await.map(|_| ()),
                     None => Ok(()),
@@ -173,6 +175,7 @@ impl Shop {
             }
             tokio::time::sleep(Duration::from_millis(400)).await;
         }
+        Ok(false)
     }
 
     /// Starts it again whenever its disk has failed, until it runs.
