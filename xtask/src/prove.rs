@@ -44,7 +44,7 @@ const ROWS: &[Row] = &[
         id: "R5, R9",
         goal: "simulated crashes and networks: zero, final <= 60 s, boundaries hit",
         how: How::Command(
-            &[XTASK, "sim", "--seeds", "2000", "--covered", "400"],
+            &[XTASK, "sim", "--seeds", "2000", "--covered", "400", "--covered-percent", "95"],
             &[XTASK, "sim", "--seeds", "1000000", "--minutes", "60", "--covered", "50"],
         ),
     },

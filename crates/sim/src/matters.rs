@@ -12,6 +12,8 @@ use crate::person::{Person, locked};
 use crate::shop;
 
 const INVOICE_LASTS: Duration = Duration::from_secs(30);
+/// People pay one of the latest invoices: older ones have run out.
+const RECENT: usize = 2;
 const ANYTHING: Policy = Policy { max: None, yes: true };
 
 #[derive(Clone, Copy)]
@@ -31,7 +33,7 @@ enum Matter {
 }
 
 /// What there is to do, each as often as it stands here.
-const MATTERS: [Matter; 22] = [
+const MATTERS: [Matter; 23] = [
     Matter::Buy,
     Matter::Buy,
     Matter::Buy,
@@ -41,6 +43,7 @@ const MATTERS: [Matter; 22] = [
     Matter::Page("POST", "/a"),
     Matter::Page("GET", "/b"),
     Matter::Page("GET", "/b"),
+    Matter::Request,
     Matter::Request,
     Matter::PayInvoice,
     Matter::PayInvoice,
@@ -134,11 +137,15 @@ impl Person {
         let options = RequestOptions { expires: INVOICE_LASTS, new: true, ..RequestOptions::default() };
         let asked = wallet.invoice(amount, &options).await?;
         locked(&self.board.invoices).push((self.machine.name.clone(), asked.invoice.clone(), amount.minor()));
-        wallet.wait_for_payment(&asked.invoice, Duration::from_secs(3)).await.map(|_| ())
+        wallet.wait_for_payment(&asked.invoice, Duration::from_secs(6)).await.map(|_| ())
     }
 
     async fn pay_invoice(&self, wallet: &Wallet) -> Result<(), WalletError> {
-        let invoice = self.machine.dice().one_of(&locked(&self.board.invoices)).cloned();
+        let invoice = {
+            let invoices = locked(&self.board.invoices);
+            let recent: Vec<_> = invoices.iter().rev().take(RECENT).collect();
+            self.machine.dice().one_of(&recent).map(|recent| (*recent).clone())
+        };
         let Some((_, invoice, minor)) = invoice.filter(|(whose, ..)| *whose != self.machine.name) else {
             return Ok(());
         };
