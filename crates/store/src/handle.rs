@@ -248,6 +248,10 @@ impl Books {
             let ahead = folded.documents.values().map(|d| d.version).chain(folded.once.values().copied());
             // A batch that is in one copy only is not durable yet: nobody may see it.
             if ahead.max().is_some_and(|newest| newest > durable) {
+                if self.is_failed() {
+                    // Nobody will say any more whether it is.
+                    return Err(StoreError::Unknown);
+                }
                 thread::sleep(LOAD_PAUSE);
                 continue;
             }
