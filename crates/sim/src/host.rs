@@ -49,6 +49,7 @@ pub struct Host {
     trace: Trace,
     coverage: Coverage,
     running: Mutex<Option<Running>>,
+    starting: tokio::sync::Mutex<()>,
 }
 
 /// An answer of a page.
@@ -154,6 +155,7 @@ impl Host {
             trace: trace.clone(),
             coverage: coverage.clone(),
             running: Mutex::default(),
+            starting: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -222,6 +224,8 @@ impl Host {
     /// # Errors
     /// It does not start on what its disks hold.
     pub async fn restart(&self) -> Result<(), OperatorError> {
+        // One at a time: two processes on one disk are another matter.
+        let _starting = self.starting.lock().await;
         self.kill().await;
         tokio::time::sleep(DOWN).await;
         self.start_anyhow().await

@@ -54,6 +54,7 @@ pub struct Person {
     pub(crate) coverage: Coverage,
     pub(crate) at: Mutex<Option<&'static str>>,
     dead: Mutex<Option<()>>,
+    starting: tokio::sync::Mutex<()>,
     pub(crate) tried: Mutex<Option<String>>,
     meant: Mutex<BTreeMap<(&'static str, u64), u64>>,
     left: AtomicU64,
@@ -91,6 +92,7 @@ impl Person {
             coverage,
             at: Mutex::default(),
             dead: Mutex::default(),
+            starting: tokio::sync::Mutex::default(),
             tried: Mutex::default(),
             meant: Mutex::default(),
             left: AtomicU64::new(matters),
@@ -140,6 +142,7 @@ impl Person {
         if let Some(matter) = locked(&self.at).take() {
             self.coverage.hit(Fault::Killed, &format!("wallet: {matter}"));
         }
+        let _starting = self.starting.lock().await;
         drop(locked(&self.wallet).take());
         self.machine.kill().await;
         tokio::time::sleep(Duration::from_millis(300)).await;
