@@ -158,7 +158,7 @@ impl Person {
             let failed = locked(&self.dead).take().is_some()
                 || self.wallet().is_some_and(|wallet| wallet.books().is_failed());
             if failed {
-                if let Some(matter) = locked(&self.at).clone() {
+                if let Some(matter) = *locked(&self.at) {
                     self.coverage.hit(Fault::DiskFailed, &format!("wallet: {matter}"));
                 }
                 self.restart().await;
