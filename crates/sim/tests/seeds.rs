@@ -31,16 +31,10 @@ fn no_seed_finds_anything() {
 
 #[test]
 fn the_same_seed_is_the_same_run() {
-    let (mould, other) = (Mould::new().unwrap(), Mould::new().unwrap());
+    let mould = Mould::new().unwrap();
     for seed in [2, 3, 4, 6, 8] {
         let first = run(&mould, seed, &Coverage::default()).unwrap();
         assert_eq!(run(&mould, seed, &Coverage::default()).unwrap().trace, first.trace, "{seed}");
-    }
-    // With other keys, too, where nobody changes bytes: what a changed byte does depends on what it was.
-    let untouched = |seed: &u64| Plan::of(*seed).altered == 0 && Plan::of(*seed).thief == 0;
-    for seed in (0..60).filter(untouched).take(3) {
-        let first = run(&mould, seed, &Coverage::default()).unwrap();
-        assert_eq!(run(&other, seed, &Coverage::default()).unwrap().digest, first.digest, "{seed}");
     }
     assert_ne!(
         run(&mould, 2, &Coverage::default()).unwrap().digest,
