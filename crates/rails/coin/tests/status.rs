@@ -226,6 +226,27 @@ fn a_payee_that_gives_up_races_its_own_request_and_one_of_them_wins() {
     w.audit();
 }
 
+/// Found by the simulation: what was open when its payee was blocked stayed open.
+#[test]
+fn a_blocked_payee_gives_up_and_asks_and_gains_nothing() {
+    let (mut w, shop, coins) = start(49, &[100, 100]);
+    let (open, paid) = (w.deal(&shop, &coins[..1]), w.deal(&shop, &coins[1..]));
+    let v = w.validate(&shop, &paid, &[100]);
+    assert_eq!(w.read(&v).verdict.outcome, Outcome::Paid);
+    w.block(shop.id());
+    // ValidationReq of a blocked payee is refused; then it is asked, and both hear the same.
+    let asked = w.request(&shop, &open.presented, refresh(&[100]));
+    assert_eq!(slug(&w.post(payee::VALIDATION_PATH, &asked.body)), "participant-blocked");
+    for (deal, outcome) in [(&open, Outcome::Never), (&paid, Outcome::Paid)] {
+        let (asked, answer) = w.payee_asks(&shop, &deal.com, true);
+        let read = payee::read_status(&asked.pending, &answer.unwrap(), &w.list).unwrap();
+        assert_eq!(read.0.outcome, outcome);
+        assert_eq!(payer_hears(&mut w, deal, false), outcome);
+    }
+    assert_eq!(w.live_worth(), 200);
+    w.audit();
+}
+
 #[test]
 fn a_denied_payment_stays_denied() {
     let (mut w, shop, coins) = start(47, &[100, 50]);
