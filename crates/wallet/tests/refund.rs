@@ -283,7 +283,7 @@ async fn refund_survives_a_second_crash_at_every_message() {
         assert_eq!(alice.status().await.unwrap().open, []);
     }
     // And over a network that loses every second message.
-    for dice in 0..1 {
+    for dice in 0..3 {
         drop(world.crash_and_restore("alice", &seed).await);
         world.patience_ms.store(60_000, Ordering::SeqCst);
         world.weather(Weather::Lossy(dice));
