@@ -12,6 +12,7 @@
 use std::collections::BTreeSet;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use florin_fuzz_targets::mutate::{Dice, mutated};
@@ -20,6 +21,8 @@ use peak_alloc::PeakAlloc;
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
+/// One input at a time: what another test takes meanwhile is not its doing.
+static ALONE: Mutex<()> = Mutex::new(());
 
 fn corpus_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus")
@@ -39,6 +42,7 @@ fn corpus(target: &Target) -> Vec<(String, Vec<u8>)> {
 
 /// Runs one input; says what is wrong with it.
 fn tried(target: &Target, input: &[u8]) -> Result<(), String> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     MEMORY.reset_peak_usage();
     let before = MEMORY.current_usage();
     let ran = catch_unwind(|| (target.run)(input));
