@@ -282,6 +282,10 @@ impl Wallet {
             purchaser::wrequest3(&prepared.pending, &answer, &self.identity, w_desc, &mut *self.entropy());
         let slug = Some("not-authentic".to_owned());
         let prepared = prepared.map_err(|_| WalletError::NotKnownYet { what: "the purchase", slug })?;
+        let with_others = self.setting_aside.read().await;
+        if options.refund != RefundChoice::No && !self.open_refunds()?.is_empty() {
+            return Err(WalletError::UnderWay { what: "a refund" });
+        }
         let holder = match options.refund {
             RefundChoice::No => HolderChoice::Nobody,
             RefundChoice::ByKey => self.new_refund_key().await?,
@@ -295,6 +299,7 @@ impl Wallet {
         let mut t = self.fresh("florin/v1/wallet/buy", &[x.id.bytes()]);
         t.write(purchase.key(), cbor::encode(&purchase));
         exchange::begin(&self.house, &x, t).await?;
+        drop(with_others);
         self.accepted(&purchase).await
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use florin_books::{Needs, Rejected, Transition};
+use florin_books::{DocumentKey, Needs, Rejected, Transition};
 use florin_coin::CoinCause;
 use florin_coin::messages::Outcome as Verdict;
 use florin_coin::payer::{self, PayerNews};
@@ -19,7 +19,7 @@ use florin_store::CommitError;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::documents::{End, Item, Kind, Note, Payment, Proof, Target};
+use crate::documents::{End, HISTORY, Item, Kind, Note, Payment, Proof, Target};
 use crate::limits::{spent_key, spent_of};
 use crate::purse::{part_coins, remove_coins};
 use crate::refusal::WalletError;
@@ -192,6 +192,7 @@ impl Wallet {
         let limits = self.settings()?.limits_in(payment.amount.currency());
         let needs = Needs { documents: vec![key], ..Needs::default() };
         let mut refused = None;
+        let _with_others = self.setting_aside.read().await;
         let begun = self
             .house
             .act(&needs, |facts, _| {
@@ -229,7 +230,10 @@ impl Wallet {
         news: &PayerNews,
         receipt: Option<Vec<u8>>,
     ) -> Result<Item, WalletError> {
-        let coins = self.coins_of(x)?;
+        let coins = match self.coins_of(x) {
+            Ok(coins) => coins,
+            Err(error) => return self.ended_meanwhile(x, payment)?.ok_or(error),
+        };
         let spent_key = spent_key(payment.day, payment.amount.currency());
         let needs = Needs { documents: vec![x.key(), spent_key], ..Needs::default() };
         let operator = self.operator();
@@ -261,6 +265,13 @@ impl Wallet {
             let _ = self.recoup().await;
         }
         Ok(item)
+    }
+
+    /// What is written of a payment that somebody else with this wallet has ended.
+    fn ended_meanwhile(&self, x: &Exchange, payment: &Payment) -> Result<Option<Item>, WalletError> {
+        let open: Option<Exchange> = self.document(x.key())?;
+        let id = *payment.com.pay_id().bytes();
+        if open.is_some() { Ok(None) } else { self.document(DocumentKey::new(HISTORY, id)) }
     }
 
     pub(crate) fn paid_item(

@@ -306,6 +306,25 @@ impl Wallet {
 
     /// Persists a request with its coins. False where somebody else has one of them: nothing was begun.
     pub(crate) async fn set_aside(&self, x: &Exchange, label: &str) -> Result<bool, WalletError> {
+        let _with_others = self.setting_aside.read().await;
+        self.begin_with_coins(x, label).await
+    }
+
+    /// The same for a request whose new coins come under a choice: none where a refund of that choice is open.
+    pub(crate) async fn set_aside_for(
+        &self,
+        x: &Exchange,
+        choice: &HolderChoice,
+        label: &str,
+    ) -> Result<bool, WalletError> {
+        let _with_others = self.setting_aside.read().await;
+        if self.open_refunds()?.iter().any(|(_, holder)| holder == choice) {
+            return Err(WalletError::UnderWay { what: "a refund" });
+        }
+        self.begin_with_coins(x, label).await
+    }
+
+    pub(crate) async fn begin_with_coins(&self, x: &Exchange, label: &str) -> Result<bool, WalletError> {
         match exchange::begin(&self.house, x, self.fresh(label, &[x.id.bytes()])).await {
             Ok(()) => Ok(true),
             Err(ActError::Commit(CommitError::Rejected(Rejected::NotHeld { .. }))) => Ok(false),
@@ -329,7 +348,7 @@ impl Wallet {
             .exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &Note::Change)
             .withdrawn_by(prepared.withdrawn);
         x.reserved = give.iter().map(|owned| owned.id).collect();
-        if !self.set_aside(&x, "florin/v1/wallet/change").await? {
+        if !self.set_aside_for(&x, &choice, "florin/v1/wallet/change").await? {
             return Ok(());
         }
         let answer = match self.settle(&x).await {

@@ -213,7 +213,7 @@ impl Wallet {
             .exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &Note::Refresh)
             .withdrawn_by(prepared.withdrawn);
         x.reserved = coins.iter().map(|owned| owned.id).collect();
-        if !self.set_aside(&x, "florin/v1/wallet/refresh").await? {
+        if !self.set_aside_for(&x, &choice, "florin/v1/wallet/refresh").await? {
             return Ok(None);
         }
         let answer = match self.settle_within(&x, patience).await {

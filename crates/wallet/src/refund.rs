@@ -90,6 +90,15 @@ impl fmt::Display for RestoreReport {
     }
 }
 
+/// What must not be on its way while a refund is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// The holder's own coins.
+    Holder,
+    /// Any coins: whoever asks for everything asks for what comes, too.
+    All,
+}
+
 impl Wallet {
     /// Asks for everything that can be asked for again with the wallet's seed: the coins bought by name, then those of the
     /// one-time keys in turn, until 20 in a row are not known. Also gets the certificate again.
@@ -107,12 +116,12 @@ impl Wallet {
         };
         self.settle_all().await?;
         // A refund ends coins wherever they are: those that are set aside, and those that have not come yet.
-        if self.awaits_coins()? {
+        if self.awaits_coins()? || self.coins()?.iter().any(|owned| owned.reserved) {
             report.open.push(UNDER_WAY.to_owned());
             report.balance = self.balance()?;
             return Ok(report);
         }
-        let registered = match self.refund(&HolderChoice::Named(self.id())).await {
+        let registered = match self.refund(&HolderChoice::Named(self.id()), Reach::All).await {
             Ok(found) => {
                 let rows = found.unwrap_or_default().into_iter();
                 report.refunded.extend(rows.map(|amount| RefundRow { holder: "named", key: None, amount }));
@@ -122,6 +131,10 @@ impl Wallet {
             Err(error) if error.slug() == "bad-request" => false,
             Err(error @ WalletError::NotKnownYet { .. }) => {
                 report.open.push(error.to_string());
+                true
+            }
+            Err(WalletError::UnderWay { .. }) => {
+                report.open.push(UNDER_WAY.to_owned());
                 true
             }
             Err(error) => return Err(error),
@@ -145,7 +158,14 @@ impl Wallet {
         let (mut index, mut end) = (0, self.refund_keys_used()?.saturating_add(GAP));
         while index < end {
             let choice = HolderChoice::Key(self.refund_keys.key(index).verify_key());
-            if let Some(amounts) = self.refund(&choice).await? {
+            let refunded = match self.refund(&choice, Reach::All).await {
+                Err(WalletError::UnderWay { .. }) => {
+                    report.open.push(UNDER_WAY.to_owned());
+                    return Ok(());
+                }
+                refunded => refunded?,
+            };
+            if let Some(amounts) = refunded {
                 let row = |amount| RefundRow { holder: "refundable", key: Some(index), amount };
                 report.refunded.extend(amounts.into_iter().map(row));
                 report.keys = report.keys.saturating_add(1);
@@ -158,7 +178,7 @@ impl Wallet {
     }
 
     /// All coins of a holder again, in place of those in the purse; what they are worth. None: the operator knows none.
-    async fn refund(&self, choice: &HolderChoice) -> Result<Option<Vec<Amount>>, WalletError> {
+    async fn refund(&self, choice: &HolderChoice, reach: Reach) -> Result<Option<Vec<Amount>>, WalletError> {
         let is_it = |note: &Note| matches!(note, Note::Refund { holder } if holder == choice);
         if let Some(x) = self.open_one(is_it)? {
             // What was begun is ended first; where it came too late another one is made.
@@ -167,7 +187,7 @@ impl Wallet {
                 ended => return ended.map(Some),
             }
         }
-        let begun = self.begin_refund(choice).await?;
+        let begun = self.begin_refund(choice, reach).await?;
         let x = begun.ok_or(WalletError::UnderWay { what: "something else with these coins" })?;
         match self.finish_refund(&x).await {
             Ok(amounts) => Ok(Some(amounts)),
@@ -183,8 +203,18 @@ impl Wallet {
     }
 
     /// Persists the request; None where one of the coins was set aside for something else meanwhile.
-    async fn begin_refund(&self, choice: &HolderChoice) -> Result<Option<Exchange>, WalletError> {
+    async fn begin_refund(
+        &self,
+        choice: &HolderChoice,
+        reach: Reach,
+    ) -> Result<Option<Exchange>, WalletError> {
         let issuer = self.issuer().await?;
+        let _alone = self.setting_aside.write().await;
+        if self.is_elsewhere(choice)? || (reach == Reach::All && self.awaits_coins()?) {
+            return Err(WalletError::UnderWay {
+                what: "something else with coins that a refund would replace",
+            });
+        }
         let now = self.now();
         // What is past its grace period is not refunded, and stays as it is.
         let replaced = |o: &Owned| !o.reserved && o.coin.holder == *choice && !self.is_lapsed(o);
@@ -205,39 +235,34 @@ impl Wallet {
             .exchange(prepared.path, prepared.body, prepared.pending.to_vec(), &note)
             .withdrawn_by(prepared.withdrawn);
         x.reserved = old.iter().map(|owned| owned.id).collect();
-        Ok(self.set_aside(&x, "florin/v1/wallet/refund").await?.then_some(x))
+        Ok(self.begin_with_coins(&x, "florin/v1/wallet/refund").await?.then_some(x))
     }
 
     /// A refund of one's own coins where the operator's list of them is full. Not while some are on their way elsewhere:
     /// the refund would take them back.
     pub(crate) async fn make_room(&self, choice: &HolderChoice) -> Result<(), WalletError> {
-        if self.is_elsewhere(choice)? {
-            return Err(WalletError::UnderWay {
-                what: "something else with coins that a refund would replace",
-            });
-        }
         // Boxed: a refund may ask for keys, and what changes coins waits for it.
-        Box::pin(self.refund(choice)).await.map(|_| ())
+        Box::pin(self.refund(choice, Reach::Holder)).await.map(|_| ())
     }
 
-    /// Whether coins are on their way: set aside for something, or not here yet.
+    /// Whether coins are on their way here.
     fn awaits_coins(&self) -> Result<bool, WalletError> {
         let comes = |x: &Exchange| {
             matches!(
                 Note::of(x),
-                Some(
-                    Note::WRequest3(_)
-                        | Note::Collect(_)
-                        | Note::Change
-                        | Note::Refresh
-                        | Note::Refund { .. }
-                        | Note::Claim(_)
-                )
+                Some(Note::WRequest3(_) | Note::Collect(_) | Note::Change | Note::Refresh | Note::Claim(_))
             )
         };
-        Ok(self.coins()?.iter().any(|owned| owned.reserved)
-            || !self.open_purchases()?.is_empty()
-            || exchange::under_way(&self.house)?.iter().any(comes))
+        Ok(!self.open_purchases()?.is_empty() || exchange::under_way(&self.house)?.iter().any(comes))
+    }
+
+    /// The refunds that are open, and whose.
+    pub(crate) fn open_refunds(&self) -> Result<Vec<(Exchange, HolderChoice)>, WalletError> {
+        let refund = |x: Exchange| match Note::of(&x) {
+            Some(Note::Refund { holder }) => Some((x, holder)),
+            _ => None,
+        };
+        Ok(exchange::under_way(&self.house)?.into_iter().filter_map(refund).collect())
     }
 
     /// No refund is open: one that is answered late would end coins that came meanwhile, as those before.
@@ -245,15 +270,13 @@ impl Wallet {
     /// # Errors
     /// `UnderWay`, those of the books.
     pub(crate) async fn without_open_refunds(&self) -> Result<(), WalletError> {
-        for x in exchange::under_way(&self.house)? {
-            if matches!(Note::of(&x), Some(Note::Refund { .. })) {
-                match self.settle(&x).await {
-                    Ok(_) | Err(WalletError::Refused { .. }) => {}
-                    Err(WalletError::NotKnownYet { .. }) => {
-                        return Err(WalletError::UnderWay { what: "a refund" });
-                    }
-                    Err(error) => return Err(error),
+        for (x, _) in self.open_refunds()? {
+            match self.settle(&x).await {
+                Ok(_) | Err(WalletError::Refused { .. }) => {}
+                Err(WalletError::NotKnownYet { .. }) => {
+                    return Err(WalletError::UnderWay { what: "a refund" });
                 }
+                Err(error) => return Err(error),
             }
         }
         Ok(())

@@ -300,6 +300,7 @@ impl Wallet {
         let item = sent.item(End::Open, sent.since, None);
         let needs = Needs { documents: vec![key, sent.key()], ..Needs::default() };
         let mut refused = None;
+        let _with_others = self.setting_aside.read().await;
         let begun = self
             .house
             .act(&needs, |facts, _| {

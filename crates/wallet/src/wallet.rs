@@ -78,6 +78,9 @@ pub struct Wallet {
     pub(crate) tells: bool,
     pub(crate) telling: Mutex<Telling>,
     pub(crate) changing: tokio::sync::Mutex<()>,
+    /// Held shared while coins are set aside, or a request for some is written down; alone while a refund looks whether any are,
+    /// and is written down: it ends its holder's coins wherever they are.
+    pub(crate) setting_aside: tokio::sync::RwLock<()>,
     operator: PartyId,
     keys: RwLock<Arc<KeyList>>,
 }
@@ -172,6 +175,7 @@ impl Wallet {
             tells: options.tells,
             telling: Mutex::default(),
             changing: tokio::sync::Mutex::new(()),
+            setting_aside: tokio::sync::RwLock::new(()),
             operator: settings.operator,
             keys: RwLock::new(Arc::new(list)),
         })
