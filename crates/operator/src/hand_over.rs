@@ -94,6 +94,8 @@ impl HandOverDesk {
                 self.give_back();
             }
             tokio::select! {
+                // In order: a call that comes with the end of the pause is taken with it, in every run.
+                biased;
                 () = stop.stopped() => return,
                 () = called.notified() => {}
                 () = tokio::time::sleep(pause) => {}

@@ -96,7 +96,7 @@ pub async fn init_sandbox(
     let bank = |error| InitError::Bank { url: url.clone(), error };
     // The bank first: without it there is nothing to make.
     SandboxClient::card(http, &url).await.map_err(bank)?;
-    let vaults = create(&config, places, passphrase)?;
+    let vaults = create(&config, places, passphrase, &mut OsEntropy)?;
     config.key_holder = places.create_holders(passphrase, &mut OsEntropy)?;
     let id = vaults.id().map_err(OperatorError::from)?;
     let own = open_account(http, &url, &config).await.map_err(bank)?;

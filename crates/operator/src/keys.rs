@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use florin_books::{PartyId, RegisterId, RegisterSpec, Timestamp};
 use florin_coin::issuer::{CoinModule, Issuer, IssuerSecrets, Lanes};
-use florin_crypto::{KemSecretKey, MacKey, Secret, SigningKey, derive};
+use florin_crypto::{Entropy, KemSecretKey, MacKey, Secret, SigningKey, derive};
 use florin_money::{Currency, Denominations};
 use florin_parties::{
     CurrencyTerms, DirectoryError, KeyList, KeyUse, OperatorKeys, PublishedEpoch, PublishedKey,
     SignedKeyList, operator_id,
 };
-use florin_shell::entropy::OsEntropy;
+use florin_shell::house::EntropySource;
 use florin_shell::passphrase::Passphrase;
 use florin_shell::vault::{Vault, VaultError};
 
@@ -62,10 +62,14 @@ impl OperatorVaults {
     ///
     /// # Errors
     /// `AlreadyThere`, `Io`.
-    pub fn create(places: &VaultPlaces, passphrase: &Passphrase) -> Result<Self, VaultError> {
+    pub fn create(
+        places: &VaultPlaces,
+        passphrase: &Passphrase,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Self, VaultError> {
         let second = places.second.as_deref();
-        let main = Vault::create(&places.state, second, passphrase, &SECRETS, &mut OsEntropy)?;
-        let module = Vault::create(&places.module(), second, passphrase, &[MASTER], &mut OsEntropy)?;
+        let main = Vault::create(&places.state, second, passphrase, &SECRETS, entropy)?;
+        let module = Vault::create(&places.module(), second, passphrase, &[MASTER], entropy)?;
         Ok(Self { main, module })
     }
 
@@ -143,12 +147,12 @@ impl OperatorVaults {
         Ok(OperatorKeys::new(self.id()?, sign, kem))
     }
 
-    /// The module in software, with the keys of the module's vault.
+    /// The module in software, with the keys of the module's vault; new ones come from this source.
     ///
     /// # Errors
     /// `NoSuchSecret`.
-    pub fn software_module(&self) -> Result<VaultModule, VaultError> {
-        VaultModule::open(self.module.duplicate())
+    pub fn software_module(&self, entropy: EntropySource) -> Result<VaultModule, VaultError> {
+        VaultModule::open(self.module.duplicate(), entropy)
     }
 
     /// The issuer of coins.

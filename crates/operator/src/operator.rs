@@ -9,7 +9,7 @@ use florin_bank::BankRail;
 use florin_books::{Clock, DocumentKey, DocumentKind, LaneSpec, Needs, PartyId, Timestamp, Transition};
 use florin_coin::issuer::{CoinModule, Issuer};
 use florin_coin::{Calendar, Epochs};
-use florin_crypto::{MacKey, Secret, cbor, digest};
+use florin_crypto::{Entropy, MacKey, Secret, cbor, digest};
 use florin_http::limits::RateLimit;
 use florin_http::{Gauge, Limits, Registry, ServeCounters, Stop};
 use florin_money::{Amount, Currency, CurrencyError};
@@ -153,9 +153,10 @@ pub fn create(
     config: &OperatorConfig,
     places: &VaultPlaces,
     passphrase: &Passphrase,
+    entropy: &mut dyn Entropy,
 ) -> Result<OperatorVaults, OperatorError> {
     let currency = config.money()?;
-    let vaults = OperatorVaults::create(places, passphrase)?;
+    let vaults = OperatorVaults::create(places, passphrase, entropy)?;
     config.module.create(&places.state)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let registers = registers(currency);
@@ -220,7 +221,8 @@ impl Operator {
         let backup_key = vaults.backup_key()?;
         let keys = Arc::new(vaults.message_keys()?);
         crate::retain::check_openings(&lanes, &keys)?;
-        let module = config.module.open(&places.state, vaults.software_module()?)?;
+        let module =
+            config.module.open(&places.state, vaults.software_module(lanes.books.entropy.clone())?)?;
         let issuer = vaults.issuer(Arc::clone(&keys), registers, &config, module)?;
         let issuer = issuer.with_purchase_max(config.purchase_max());
         let holders = two_holders(&config.key_holder)?;

@@ -9,6 +9,7 @@ use florin_books::Epoch;
 use florin_coin::issuer::{CoinModule, ModuleError, SoftwareModule, TAG, epoch_info, proof_bytes};
 use florin_crypto::{MacKey, Secret, derive};
 use florin_shell::entropy::OsEntropy;
+use florin_shell::house::{EntropySource, os_entropy};
 use florin_shell::passphrase::Passphrase;
 use florin_shell::vault::{SECRETS_MAX, Vault, VaultError};
 
@@ -38,6 +39,7 @@ pub struct VaultModule {
     master: SoftwareModule,
     own: RwLock<BTreeMap<Epoch, Arc<MacKey>>>,
     vault: Mutex<Vault>,
+    entropy: EntropySource,
 }
 
 impl VaultModule {
@@ -46,20 +48,21 @@ impl VaultModule {
     /// # Errors
     /// `AlreadyThere`, `Io`.
     pub fn alone(dir: &Path) -> Result<Self, VaultError> {
-        Self::open(Vault::create(dir, None, &Passphrase::none(), &[MASTER], &mut OsEntropy)?)
+        let vault = Vault::create(dir, None, &Passphrase::none(), &[MASTER], &mut OsEntropy)?;
+        Self::open(vault, os_entropy())
     }
 
-    /// Reads the keys from the module's vault.
+    /// Reads the keys from the module's vault; new ones come from this source.
     ///
     /// # Errors
     /// `NoSuchSecret`: there is no master.
-    pub fn open(vault: Vault) -> Result<Self, VaultError> {
+    pub fn open(vault: Vault, entropy: EntropySource) -> Result<Self, VaultError> {
         let master = SoftwareModule::new(vault.secret(MASTER)?);
         let mut own = BTreeMap::new();
         for epoch in vault.names().filter_map(epoch_of) {
             own.insert(epoch, key(&vault.secret(&secret_name(epoch))?, epoch));
         }
-        Ok(Self { master, own: RwLock::new(own), vault: Mutex::new(vault) })
+        Ok(Self { master, own: RwLock::new(own), vault: Mutex::new(vault), entropy })
     }
 
     /// The epoch's own key, if it has one.
@@ -89,10 +92,11 @@ impl CoinModule for VaultModule {
     /// One that is there already is kept and used, as in a token: books that were restored number an epoch in which the lost
     /// part may have issued, and its coins are known by that key only. Their numbers are passed over, so no coin is made twice.
     fn prepare(&self, epoch: Epoch) -> Result<(), ModuleError> {
-        let (name, fresh) = (secret_name(epoch), Secret::random(&mut OsEntropy));
+        let mut entropy = (self.entropy)();
+        let (name, fresh) = (secret_name(epoch), Secret::random(&mut *entropy));
         let mut made = None;
         self.change(|vault| {
-            vault.keep(&name, fresh, &mut OsEntropy)?;
+            vault.keep(&name, fresh, &mut *entropy)?;
             made = Some(key(&vault.secret(&name)?, epoch));
             Ok(())
         })?;
@@ -106,7 +110,7 @@ impl CoinModule for VaultModule {
     }
 
     fn forget(&self, epoch: Epoch) -> Result<(), ModuleError> {
-        self.change(|vault| vault.remove(&secret_name(epoch), &mut OsEntropy))?;
+        self.change(|vault| vault.remove(&secret_name(epoch), &mut *(self.entropy)()))?;
         self.own.write().unwrap_or_else(PoisonError::into_inner).remove(&epoch);
         Ok(())
     }
@@ -123,7 +127,7 @@ mod tests {
         let none = Passphrase::none();
         let vault = Vault::create(dir.path(), None, &none, &[MASTER, "coin-tag-x"], &mut OsEntropy).unwrap();
         let before = SoftwareModule::new(vault.secret(MASTER).unwrap());
-        let module = VaultModule::open(vault).unwrap();
+        let module = VaultModule::open(vault, os_entropy()).unwrap();
         let (old, new) = (Epoch(3), Epoch(4));
         module.prepare(new).unwrap();
         let tag = before.tag(old, b"coin").unwrap();
@@ -135,7 +139,7 @@ mod tests {
         assert_eq!(module.tag(old, b"coin"), Ok(tag), "there was none to forget");
         // What is stored is what is read.
         let own = module.tag(new, b"coin").unwrap();
-        let again = VaultModule::open(Vault::open(dir.path(), None, &none).unwrap()).unwrap();
+        let again = VaultModule::open(Vault::open(dir.path(), None, &none).unwrap(), os_entropy()).unwrap();
         assert_eq!(again.tag(new, b"coin"), Ok(own));
         again.forget(new).unwrap();
         again.forget(new).unwrap();
@@ -151,12 +155,11 @@ mod tests {
         let mut names: Vec<String> = (1..=1024).map(|n| secret_name(Epoch(n))).collect();
         names.push(MASTER.to_owned());
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let module =
-            VaultModule::open(Vault::create(dir.path(), None, &none, &names, &mut OsEntropy).unwrap())
-                .unwrap();
+        let vault = Vault::create(dir.path(), None, &none, &names, &mut OsEntropy).unwrap();
+        let module = VaultModule::open(vault, os_entropy()).unwrap();
         module.prepare(Epoch(1025)).unwrap();
         let proof = module.proof_of(Epoch(1025)).unwrap();
-        let again = VaultModule::open(Vault::open(dir.path(), None, &none).unwrap()).unwrap();
+        let again = VaultModule::open(Vault::open(dir.path(), None, &none).unwrap(), os_entropy()).unwrap();
         assert_eq!(again.proof_of(Epoch(1025)).unwrap(), proof);
         assert!(proof.is_some());
     }

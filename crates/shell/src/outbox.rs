@@ -55,6 +55,8 @@ pub async fn run(house: House, courier: &dyn Courier, called: &Notify, stop: Sto
             continue;
         }
         tokio::select! {
+            // In order: a call that comes with the end of the pause is taken with it, in every run.
+            biased;
             () = stop.stopped() => return,
             () = called.notified() => {}
             () = tokio::time::sleep(LOOK_EVERY) => {}

@@ -188,7 +188,7 @@ impl Town {
             let holder = KeyHolder::create(&file, name, &Passphrase::none(), &mut OsEntropy).unwrap();
             config.key_holder.push(holder.public());
         }
-        create(&config, &places, &Passphrase::none()).unwrap();
+        create(&config, &places, &Passphrase::none(), &mut OsEntropy).unwrap();
         let bank = Arc::new(Bank(Mutex::default()));
         let operator = Operator::open(config.clone(), &places, &Passphrase::none(), bank.clone()).unwrap();
         Self { bank, operator, config, places, _dir: dir }

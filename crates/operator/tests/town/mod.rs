@@ -175,7 +175,7 @@ pub fn make(dir: &Path, batch: usize, wait_ms: u64) -> (VaultPlaces, OperatorCon
         ..OperatorConfig::default()
     };
     config.key_holder = places.create_holders(&Passphrase::none(), &mut OsEntropy).unwrap();
-    operator::create(&config, &places, &Passphrase::none()).unwrap();
+    operator::create(&config, &places, &Passphrase::none(), &mut OsEntropy).unwrap();
     (places, config)
 }
 

@@ -110,7 +110,7 @@ impl World {
             ..OperatorConfig::default()
         };
         change(&mut config);
-        create(&config, &places(&dir), &Passphrase::none()).unwrap();
+        create(&config, &places(&dir), &Passphrase::none(), &mut OsEntropy).unwrap();
         let clock = Arc::new(TestClock(AtomicU64::new(START.0)));
         let operator = open(&dir, &config, &clock);
         Self { dir, config, clock, operator, holders }
