@@ -224,8 +224,13 @@ impl Subject {
         }
     }
 
+    /// A file as it was left.
+    fn left(&self, file: &Path) -> PathBuf {
+        file.strip_prefix(&self.home).map_or_else(|_| file.to_path_buf(), |rest| self.as_left.join(rest))
+    }
+
     /// Whether a refusal names the damaged file; where it is in books, a file of theirs; a second factor by that word with
-    /// the keys that it opens; settings by one of their names.
+    /// the keys that it opens; settings by one of their names, also of one that is missing now.
     #[must_use]
     pub fn names(&self, why: &str, file: &Path) -> bool {
         let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -236,6 +241,8 @@ impl Subject {
             || (in_books && why.contains(&beside))
             || (name == SECOND_FACTOR_FILE && why.contains("second factor") && why.contains("keys.vault"))
             || (name.ends_with(".toml")
-                && fs::read_to_string(file).is_ok_and(|text| text.lines().any(is_setting)))
+                && [file, &self.left(file)]
+                    .iter()
+                    .any(|file| fs::read_to_string(file).is_ok_and(|text| text.lines().any(is_setting))))
     }
 }
