@@ -121,6 +121,8 @@ pub struct Economy<'a> {
     pub gate: &'a Desk,
     /// The payments for which pages have left the shop.
     pub served: BTreeMap<String, u64>,
+    /// Those of them for which something was changed there.
+    pub posts: BTreeMap<String, u64>,
 }
 
 impl Economy<'_> {
@@ -239,6 +241,9 @@ impl Economy<'_> {
             findings.expect(accepted.contains_key(id), || {
                 format!("a page has left for {id}, which was not accepted")
             });
+        }
+        for (id, times) in &self.posts {
+            findings.expect(*times == 1, || format!("the service was called {times} times for {id}"));
         }
         for (id, who) in meant.iter().filter(|(id, _)| !accepted.contains_key(*id)) {
             findings.say(format!("{who} has paid {id}, and the shop does not know"));

@@ -65,7 +65,7 @@ impl Town {
         let person: Option<&Arc<Person>> = dice.one_of(&self.people);
         match event {
             Event::OperatorDisk => self.host.machine.fail_soon(),
-            Event::OperatorKill => self.host.restart().await.map_err(|e| no_start(&e))?,
+            Event::OperatorKill => self.host.restart_some_time().await.map_err(|e| no_start(&e))?,
             Event::WalletDisk => person.iter().for_each(|person| person.machine.fail_soon()),
             Event::WalletKill => {
                 if let Some(person) = person {

@@ -31,6 +31,13 @@ impl Dice {
         self.draw().checked_rem(end).unwrap_or(0)
     }
 
+    /// Any byte.
+    #[must_use]
+    pub fn byte(&self) -> u8 {
+        let [first, ..] = self.draw().to_be_bytes();
+        first
+    }
+
     /// From `low` to `high`, both included.
     #[must_use]
     pub fn within(&self, low: u64, high: u64) -> u64 {

@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use bytes::Bytes;
 use florin_books::LaneId;
+use florin_crypto::SeededEntropy;
 use florin_http::{ProblemView, Stop};
 use florin_operator::operator::Operator;
 use florin_operator::{OperatorConfig, OperatorError, VaultPlaces, routes};
@@ -22,17 +23,20 @@ use tower::ServiceExt;
 use crate::bank::{Bank, Line};
 use crate::coverage::{Coverage, Fault};
 use crate::machine::Machine;
+use crate::plan::Plan;
 use crate::trace::Trace;
 use crate::watch::Watcher;
 
-/// How long a dead operator stays dead.
+/// How long a dead operator stays dead at least.
 const DOWN: Duration = Duration::from_millis(700);
 /// How often it is looked whether its books have failed of themselves.
 const WATCH: Duration = Duration::from_secs(1);
 /// A process whose disk has failed takes so long to end.
 const ENDS: Duration = Duration::from_millis(20);
+/// What the operator's keys are drawn from: the same in every process, so that a seed is the same run in all of them.
+const KEYS: u64 = 1;
 
-/// Keys and settings of an operator, made once for all runs of a process.
+/// Keys and settings of an operator, made once for all runs of a process, and the same in all processes.
 pub struct Mould {
     dir: tempfile::TempDir,
     config: OperatorConfig,
@@ -45,6 +49,7 @@ pub struct Host {
     bank: Arc<Bank>,
     watcher: Arc<Watcher>,
     config: OperatorConfig,
+    down_max_ms: u64,
     dir: tempfile::TempDir,
     trace: Trace,
     coverage: Coverage,
@@ -101,9 +106,10 @@ impl Mould {
             ..OperatorConfig::default()
         };
         let none = Passphrase::none();
-        let made = places(dir.path()).create_holders(&none, &mut florin_shell::OsEntropy);
+        let entropy = &mut SeededEntropy::from_number(KEYS);
+        let made = places(dir.path()).create_holders(&none, entropy);
         config.key_holder = made.map_err(|e| e.to_string())?;
-        florin_operator::create(&config, &places(dir.path()), &none).map_err(|e| e.to_string())?;
+        florin_operator::create(&config, &places(dir.path()), &none, entropy).map_err(|e| e.to_string())?;
         for lane in ["identity", "books"] {
             std::fs::remove_dir_all(dir.path().join("operator").join(lane)).map_err(|e| e.to_string())?;
         }
@@ -143,14 +149,15 @@ impl Host {
         machine: Machine,
         bank: &Arc<Bank>,
         watcher: &Arc<Watcher>,
-        trace: &Trace,
-        coverage: &Coverage,
+        plan: &Plan,
+        (trace, coverage): (&Trace, &Coverage),
     ) -> Result<Arc<Self>, String> {
         Ok(Arc::new(Self {
             machine,
             bank: Arc::clone(bank),
             watcher: Arc::clone(watcher),
             config: mould.config.clone(),
+            down_max_ms: plan.down_max_ms,
             dir: mould.copy().map_err(|e| e.to_string())?,
             trace: trace.clone(),
             coverage: coverage.clone(),
@@ -219,15 +226,28 @@ impl Host {
         self.machine.kill().await;
     }
 
-    /// Kills it and starts it again after a while.
+    /// Kills it and starts it again, after as long as the plan lets it be away.
     ///
     /// # Errors
     /// It does not start on what its disks hold.
-    pub async fn restart(&self) -> Result<(), OperatorError> {
+    pub async fn restart_some_time(&self) -> Result<(), OperatorError> {
+        let more = self.machine.dice().below(self.down_max_ms);
+        self.restart(DOWN.max(Duration::from_millis(more))).await
+    }
+
+    /// Kills it and starts it again at once.
+    ///
+    /// # Errors
+    /// It does not start on what its disks hold.
+    pub async fn restart_now(&self) -> Result<(), OperatorError> {
+        self.restart(DOWN).await
+    }
+
+    async fn restart(&self, after: Duration) -> Result<(), OperatorError> {
         // One at a time: two processes on one disk are another matter.
         let _starting = self.starting.lock().await;
         self.kill().await;
-        tokio::time::sleep(DOWN).await;
+        tokio::time::sleep(after).await;
         self.start_anyhow().await
     }
 
@@ -242,7 +262,7 @@ impl Host {
             let failed = self.running().as_ref().is_some_and(|running| !running.operator.is_ready());
             if failed {
                 self.machine.hit(Fault::DiskFailed);
-                self.restart().await?;
+                self.restart_some_time().await?;
             }
         }
     }

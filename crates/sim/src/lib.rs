@@ -15,6 +15,7 @@ pub mod person;
 pub mod plan;
 pub mod run;
 pub mod shop;
+mod thief;
 pub mod time;
 pub mod trace;
 pub mod watch;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use florin_books::{Clock, LaneId, LaneSpec};
+use florin_crypto::digest;
 use florin_shell::house::House;
 use florin_store::{Books, Crash, MemoryStore, Options, OwnerId, Point, StoreError};
 use tokio::sync::Notify;
@@ -36,6 +37,7 @@ pub struct Machine {
     trace: Trace,
     dice: Dice,
     options: Options,
+    slow_syncs: u64,
     coverage: Coverage,
     state: Mutex<State>,
     disks: Arc<Mutex<Faults>>,
@@ -57,6 +59,8 @@ struct State {
 struct Faults {
     known: BTreeSet<String>,
     armed: Option<Armed>,
+    /// Boundaries at which it fails the first time that it is there, however rare they are: by the bucket of their names.
+    aims: BTreeMap<u8, Crash>,
 }
 
 /// A failure that is to come.
@@ -69,8 +73,16 @@ struct Armed {
 }
 
 impl Faults {
+    fn aimed_at(plan: &Plan, name: &str) -> BTreeMap<u8, Crash> {
+        let dice = Dice::new(plan.seed, &format!("{name} aims"));
+        (0..plan.aims).map(|_| (dice.byte(), crash(&dice))).collect()
+    }
+
     /// Whether it fails at a point, which is the first of its kind or not.
-    fn at(&mut self, new: bool) -> Option<Crash> {
+    fn at(&mut self, here: &BTreeSet<String>, new: bool) -> Option<Crash> {
+        if new && let Some(crash) = here.iter().find_map(|name| self.aims.remove(&bucket(name))) {
+            return Some(crash);
+        }
         let armed = self.armed.as_mut()?;
         if armed.new_only && !new {
             return None;
@@ -81,6 +93,18 @@ impl Faults {
         }
         self.armed.take().map(|armed| armed.crash)
     }
+}
+
+/// A failure: most often the power goes.
+fn crash(dice: &Dice) -> Crash {
+    let power = Crash::Power { seed: dice.below(u64::MAX) };
+    if dice.per_mille(250) { Crash::Error } else { power }
+}
+
+/// One of 256, by name.
+fn bucket(name: &str) -> u8 {
+    let [first, ..] = digest("florin/v1/sim/boundary", &[name.as_bytes()]).0;
+    first
 }
 
 impl Machine {
@@ -99,9 +123,10 @@ impl Machine {
             trace: trace.clone(),
             dice: Dice::new(plan.seed, name),
             options,
+            slow_syncs: plan.slow_syncs,
             coverage: coverage.clone(),
             state: Mutex::default(),
-            disks: Arc::default(),
+            disks: Arc::new(Mutex::new(Faults { aims: Faults::aimed_at(plan, name), ..Faults::default() })),
             broken: Arc::default(),
             full: AtomicBool::new(false),
             on_write: None,
@@ -150,7 +175,7 @@ impl Machine {
             let before = faults.known.len();
             faults.known.extend(here.iter().cloned());
             let new = faults.known.len() > before;
-            let crash = faults.at(new)?;
+            let crash = faults.at(&here, new)?;
             coverage.failed(&here);
             let what = if crash == Crash::Error { "a disk error" } else { "the power goes" };
             trace.say(&name, format!("{what} at {}", here.into_iter().collect::<Vec<_>>().join(" | ")));
@@ -178,17 +203,18 @@ impl Machine {
                 caller.notify_one();
             })?;
         let (writer, dice, on_write) = (books.clone(), self.dice.clone(), self.on_write.clone());
+        let slow_syncs = self.slow_syncs;
         self.spawn(async move {
             loop {
                 called.notified().await;
                 // A sync takes its time, and others decide meanwhile.
-                match dice.below(20) {
-                    0 => tokio::time::sleep(Duration::from_millis(dice.within(20, SYNC_MAX_MS))).await,
-                    1..8 => tokio::time::sleep(Duration::from_millis(dice.within(0, 20))).await,
-                    _ => {
-                        for _ in 0..dice.below(4) {
-                            tokio::task::yield_now().await;
-                        }
+                if dice.per_mille(slow_syncs) {
+                    tokio::time::sleep(Duration::from_millis(dice.within(20, SYNC_MAX_MS))).await;
+                } else if dice.per_mille(350) {
+                    tokio::time::sleep(Duration::from_millis(dice.within(0, 20))).await;
+                } else {
+                    for _ in 0..dice.below(4) {
+                        tokio::task::yield_now().await;
                     }
                 }
                 while writer.turn() {}
@@ -239,9 +265,7 @@ impl Machine {
     pub fn fail_soon(&self) {
         let new_only = self.dice.per_mille(700);
         let left = if new_only { self.dice.within(1, 30) } else { self.dice.within(1, 60) };
-        let power = Crash::Power { seed: self.dice.below(u64::MAX) };
-        let crash = if self.dice.per_mille(250) { Crash::Error } else { power };
-        self.faults().armed = Some(Armed { left, new_only, crash });
+        self.faults().armed = Some(Armed { left, new_only, crash: crash(&self.dice) });
         let which = if new_only { "new " } else { "" };
         self.trace.say(&self.name, format!("a disk will fail at the {left}. {which}point"));
     }
@@ -270,7 +294,9 @@ impl Machine {
 
     /// Nothing that was to come will come.
     pub fn disarm(&self) {
-        self.faults().armed = None;
+        let mut faults = self.faults();
+        (faults.armed, faults.aims) = (None, BTreeMap::new());
+        drop(faults);
         self.full.store(false, Ordering::SeqCst);
         self.state().disks.values().for_each(|disk| disk.set_full(false));
     }

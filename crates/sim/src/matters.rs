@@ -155,8 +155,21 @@ impl Person {
         wallet.pay_invoice(&invoice, &options).await.map(|_| ())
     }
 
-    /// The invoice that it tried last, paid or not.
+    /// Pays, and changes its mind before it knows; or gives up what it tried last, paid or not.
     async fn give_up(&self, wallet: &Wallet) -> Result<(), WalletError> {
+        if self.machine.dice().per_mille(500) {
+            let thinks = Duration::from_millis(self.machine.dice().within(0, 3_000));
+            let regrets = async {
+                tokio::time::sleep(thinks).await;
+                self.cancel(wallet).await
+            };
+            let (paid, cancelled) = tokio::join!(self.pay_invoice(wallet), regrets);
+            return paid.and(cancelled);
+        }
+        self.cancel(wallet).await
+    }
+
+    async fn cancel(&self, wallet: &Wallet) -> Result<(), WalletError> {
         let Some(invoice) = locked(&self.tried).clone() else { return Ok(()) };
         let options = PayInvoiceOptions { policy: ANYTHING, cancel: true };
         wallet.pay_invoice(&invoice, &options).await.map(|_| ())

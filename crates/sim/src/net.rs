@@ -158,6 +158,12 @@ impl Net {
         again.then(|| Duration::from_millis(self.dice.within(0, most)))
     }
 
+    /// Whether this message arrives twice at the same moment.
+    #[must_use]
+    pub fn twin(&self, step: &str) -> bool {
+        self.happens(self.plan.doubled, Fault::Doubled, step)
+    }
+
     /// Whether a thief has a copy of this message and sends it again, and after how long.
     #[must_use]
     pub fn stolen(&self, step: &str) -> Option<Duration> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use florin_books::{LaneId, LaneSpec};
+use florin_books::{LaneId, LaneSpec, PartyId};
 use florin_crypto::{Secret, decode_strict};
 use florin_parties::Roles;
 use florin_shell::Passphrase;
@@ -15,7 +15,9 @@ use florin_wallet::{EnrolState, OpenOptions, Seed, Wallet, WalletError};
 
 use crate::bank::Bank;
 use crate::coverage::{Coverage, Fault};
+use crate::host::Said;
 use crate::machine::Machine;
+use crate::plan::Plan;
 use crate::trace::Trace;
 use crate::wire::Wire;
 
@@ -44,7 +46,7 @@ pub struct Person {
     pub machine: Machine,
     /// The bank account.
     pub iban: String,
-    seed: [u8; 32],
+    pub(crate) seed: [u8; 32],
     wire: Wire,
     pub(crate) bank: Arc<Bank>,
     pub(crate) board: Arc<Board>,
@@ -58,12 +60,14 @@ pub struct Person {
     pub(crate) tried: Mutex<Option<String>>,
     meant: Mutex<BTreeMap<(&'static str, u64), u64>>,
     left: AtomicU64,
+    at_once: u64,
+    attacks: u64,
     pages: AtomicBool,
     faults: Mutex<Vec<String>>,
 }
 
 impl Person {
-    /// A person with so many matters to see to.
+    /// A person with so many matters to see to as the plan says.
     ///
     /// # Errors
     /// Those of the system.
@@ -74,7 +78,7 @@ impl Person {
         bank: &Arc<Bank>,
         board: &Arc<Board>,
         trace: &Trace,
-        matters: u64,
+        plan: &Plan,
     ) -> std::io::Result<Arc<Self>> {
         let coverage = wire.net.coverage.clone();
         let mut seed = [0; 32];
@@ -95,7 +99,9 @@ impl Person {
             starting: tokio::sync::Mutex::default(),
             tried: Mutex::default(),
             meant: Mutex::default(),
-            left: AtomicU64::new(matters),
+            left: AtomicU64::new(plan.matters),
+            at_once: plan.at_once,
+            attacks: plan.attacks,
             pages: AtomicBool::new(false),
             faults: Mutex::default(),
         }))
@@ -111,6 +117,20 @@ impl Person {
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         locked(&self.faults).clone()
+    }
+
+    pub(crate) fn fault(&self, what: String) {
+        locked(&self.faults).push(format!("{}: {what}", self.machine.name));
+    }
+
+    /// Whom a thief would like to be: the shop.
+    pub(crate) fn victim(&self) -> Option<PartyId> {
+        self.wire.shop.as_ref()?.desk().map(|desk| desk.party.identity.id())
+    }
+
+    /// Somebody else's message to the operator, at once and past everything that its wallet would do.
+    pub(crate) async fn call(&self, path: &str, body: Vec<u8>) -> Option<Said> {
+        self.wire.host.call(path, body).await
     }
 
     /// What it has meant to pay, and how often: to whom and how much.
@@ -201,7 +221,15 @@ impl Person {
         while self.left.load(Ordering::SeqCst) > 0 {
             let pause = self.machine.dice().within(0, 3000);
             tokio::time::sleep(Duration::from_millis(pause)).await;
-            self.matter(&wallet).await;
+            if self.machine.dice().per_mille(self.attacks) {
+                self.attack(&wallet).await;
+            }
+            // Whoever has two things to do does not wait for the first.
+            if self.machine.dice().per_mille(self.at_once) {
+                tokio::join!(self.matter(&wallet), self.matter(&wallet));
+            } else {
+                self.matter(&wallet).await;
+            }
             *locked(&self.at) = None;
             let _ = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         }
@@ -217,7 +245,7 @@ impl Person {
                 "books-not-usable" | "keys-not-usable" | "key-list-not-valid" | "operator-changed"
             )
         {
-            locked(&self.faults).push(format!("{}: {what}: {error}", self.machine.name));
+            self.fault(format!("{what}: {error}"));
         }
     }
 

@@ -16,6 +16,10 @@ pub struct Plan {
     pub people: u64,
     /// What each of them does, in matters.
     pub matters: u64,
+    /// How often people do two things at once, in a thousand.
+    pub at_once: u64,
+    /// How often they send the operator what no honest program would, in a thousand.
+    pub attacks: u64,
     /// What the shop has its payments settled to.
     pub settle: Settle,
     /// Messages that get lost, in a thousand.
@@ -32,8 +36,14 @@ pub struct Plan {
     pub cuts: u64,
     /// Failures of the operator's disks at a write.
     pub operator_disk: u64,
+    /// Syncs that take long, in a thousand.
+    pub slow_syncs: u64,
+    /// Boundaries of writes, out of 256 buckets, at which each machine's disks fail when they first come there.
+    pub aims: u64,
     /// Whether the disks of operator and shop already fail when they begin, in a thousand.
     pub early: u64,
+    /// The longest that the operator stays away when it was killed, in milliseconds.
+    pub down_max_ms: u64,
     /// Kills of the operator between two writes.
     pub operator_kills: u64,
     /// Failures of a wallet's disk.
@@ -82,6 +92,8 @@ impl Plan {
             seed,
             people: dice.within(2, 3),
             matters: dice.within(6, 16),
+            at_once: pick(&[0, 0, 300]),
+            attacks: pick(&[0, 300]),
             settle: dice
                 .one_of(&[Settle::Refresh, Settle::Refresh, Settle::Redeem, Settle::Aggregate])
                 .copied()
@@ -93,7 +105,10 @@ impl Plan {
             delay_max_ms: pick(&[5, 50, 500, 5_000]),
             cuts: some(4, net),
             operator_disk: some(4, crash),
+            slow_syncs: pick(&[50, 50, 600]),
+            aims: pick(&[0, 2, 6]).saturating_mul(crash),
             early: pick(&[0, 0, 1_000]).saturating_mul(crash),
+            down_max_ms: pick(&[700, 700, 5_000, 100_000]),
             operator_kills: some(2, crash),
             wallet_disk: some(3, crash),
             wallet_kills: some(2, crash),

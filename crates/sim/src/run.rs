@@ -140,7 +140,7 @@ impl Town {
         let looks = Arc::clone(&watcher);
         let operators = machine("operator", clock.clone())
             .watched(Arc::new(move |lane, books: &Books| looks.written(lane, books)));
-        let host = Host::new(mould, operators, &bank, &watcher, trace, coverage)?;
+        let host = Host::new(mould, operators, &bank, &watcher, plan, (trace, coverage))?;
         let dice = Dice::new(plan.seed, "early");
         if dice.per_mille(plan.early) {
             host.machine.fail_soon();
@@ -174,7 +174,7 @@ impl Town {
                 shop: Some(Arc::clone(&shop)),
             };
             let machine = machine(&name, clock.off_by(skew, drift(&dice)));
-            let person = Person::new(machine, account, wire, &bank, &board, trace, plan.matters);
+            let person = Person::new(machine, account, wire, &bank, &board, trace, plan);
             people.push(person.map_err(|e| e.to_string())?);
         }
         let (plan, clock) = (Arc::clone(plan), clock.clone());
@@ -259,7 +259,7 @@ impl Town {
             machine.disarm();
             machine.clock.be_wrong(0);
         }
-        self.host.restart().await?;
+        self.host.restart_now().await?;
         let anew = Dice::new(self.plan.seed, "anew").per_mille(self.plan.anew);
         if anew || self.shop.desk().is_none_or(|desk| desk.house.books.is_failed()) {
             self.shop.start_anew(&self.host, &self.signed).await;
@@ -317,6 +317,7 @@ impl Town {
             debits_returned: self.bank.debits_returned(),
             codes: self.bank.all_codes(),
             served: self.shop.served(),
+            posts: self.shop.posts(),
             wallets: wallets.iter().map(|(name, wallet)| (name.clone(), &**wallet)).collect(),
             gate: &gate,
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::{Request, StatusCode};
+use axum::http::{Method, Request, StatusCode};
 use axum::routing::any;
 use florin_books::{LaneId, LaneSpec};
 use florin_crypto::SeededEntropy;
@@ -58,6 +58,7 @@ pub struct Shop {
     settle: Settle,
     trace: Trace,
     served: Mutex<BTreeMap<String, u64>>,
+    posts: Mutex<BTreeMap<String, u64>>,
     running: Mutex<Option<Running>>,
     starting: tokio::sync::Mutex<()>,
 }
@@ -79,6 +80,7 @@ impl Shop {
             settle,
             trace: trace.clone(),
             served: Mutex::default(),
+            posts: Mutex::default(),
             running: Mutex::default(),
             starting: tokio::sync::Mutex::default(),
         })
@@ -88,6 +90,12 @@ impl Shop {
     #[must_use]
     pub fn served(&self) -> BTreeMap<String, u64> {
         self.served.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The payments for which something was changed at the service, and how often; without what a failing disk has forgotten.
+    #[must_use]
+    pub fn posts(&self) -> BTreeMap<String, u64> {
+        self.posts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn running(&self) -> MutexGuard<'_, Option<Running>> {
@@ -215,6 +223,7 @@ impl Shop {
     pub async fn answer(&self, request: Request<Body>) -> Option<WebAnswer> {
         let router = self.running().as_ref().map(|running| running.router.clone())?;
         let (what, step) = (request.uri().path().to_owned(), step(&request));
+        let posts = request.method() == Method::POST;
         let number = self.machine.doing(&step);
         let answering = self.machine.spawn(async move {
             let response = router.oneshot(request).await.ok()?;
@@ -224,21 +233,27 @@ impl Shop {
         });
         let answer = answering.await.ok()??;
         self.machine.done(number);
-        self.note(&answer);
+        self.note(&answer, posts && !self.machine.is_troubled());
         self.trace.say(&self.machine.name, format!("{what} {}", answer.status.as_u16()));
         Some(answer)
     }
 
-    /// A page that leaves says for which payment.
-    fn note(&self, answer: &WebAnswer) {
+    /// A page that leaves says for which payment. What changes something at the service leaves once for each.
+    fn note(&self, answer: &WebAnswer, posts: bool) {
         if answer.status != StatusCode::OK {
             return;
         }
         let said = decode_header::<SettleResponse>(&answer.headers, &PAYMENT_RESPONSE, 1 << 16);
         let payment = said.map_or_else(|_| "nothing".to_owned(), |said| said.transaction);
         let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
-        let times = served.entry(payment).or_insert(0);
+        let times = served.entry(payment.clone()).or_insert(0);
         *times = times.saturating_add(1);
+        drop(served);
+        if posts {
+            let mut posts = self.posts.lock().unwrap_or_else(PoisonError::into_inner);
+            let times = posts.entry(payment).or_insert(0);
+            *times = times.saturating_add(1);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! Source: reliability.md, R9; VarietyCash §2 (the network is the adversary's).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
@@ -39,10 +40,13 @@ impl Wire {
         Way { from: &self.who, to, step }
     }
 
-    fn deliver_later(&self, to: &str, body: Vec<u8>, after: std::time::Duration) {
+    fn deliver_later(&self, to: &str, body: Vec<u8>, after: Duration) {
         let (host, to) = (Arc::clone(&self.host), to.to_owned());
         tokio::spawn(async move {
-            tokio::time::sleep(after).await;
+            // Without a wait it is there in the same moment.
+            if !after.is_zero() {
+                tokio::time::sleep(after).await;
+            }
             // Nobody hears the answer.
             let _ = host.call(&to, body).await;
         });
@@ -72,7 +76,11 @@ impl Transport for Wire {
             if !self.net.there(way).await {
                 return later();
             }
-            let said = self.host.call(&to, self.net.request(&to, &x.body)).await;
+            let arrives = self.net.request(&to, &x.body);
+            if self.net.twin(&to) {
+                self.deliver_later(&to, arrives.clone(), Duration::ZERO);
+            }
+            let said = self.host.call(&to, arrives).await;
             if !self.net.back(way).await {
                 return later();
             }
@@ -121,10 +129,13 @@ impl Web for Wire {
             }
             // A request has a body that is read once, and a copy of it is one with the same head.
             let again = shop::again(&request);
-            for after in [self.net.again(&step), self.net.stolen(&step)].into_iter().flatten() {
+            let twin = self.net.twin(&step).then_some(Duration::ZERO);
+            for after in [twin, self.net.again(&step), self.net.stolen(&step)].into_iter().flatten() {
                 let (shop, again) = (Arc::clone(shop), shop::again(&again));
                 tokio::spawn(async move {
-                    tokio::time::sleep(after).await;
+                    if !after.is_zero() {
+                        tokio::time::sleep(after).await;
+                    }
                     // Nobody hears the answer.
                     let _ = shop.answer(again).await;
                 });

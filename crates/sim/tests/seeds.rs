@@ -42,6 +42,26 @@ fn the_same_seed_is_the_same_run() {
     );
 }
 
+/// The trace of some seeds, as a process of its own prints it.
+fn traces() -> Vec<u8> {
+    let sim = std::process::Command::new(env!("CARGO_BIN_EXE_florin-sim"))
+        .args(["--seeds", "4", "--from", "1", "--jobs", "1", "--trace"])
+        .output()
+        .unwrap();
+    assert!(sim.status.success());
+    let text = String::from_utf8(sim.stdout).unwrap();
+    // The last line says how long it took.
+    let end = text.trim_end().rfind('\n').unwrap();
+    text.as_bytes()[..end].to_vec()
+}
+
+#[test]
+fn the_same_seed_is_the_same_run_in_another_process() {
+    let first = traces();
+    assert!(first.len() > 10_000, "{}", first.len());
+    assert_eq!(traces(), first);
+}
+
 #[test]
 fn the_auditor_finds_what_is_not_so() {
     let mould = Mould::new().unwrap();
