@@ -106,7 +106,7 @@ fn fuzz_all(asked: &Asked) -> Result<bool, Why> {
 /// New inputs go to a folder of the build; `--keep` takes what reaches new code into the repository.
 fn fuzz_one(name: &str, asked: &Asked) -> Result<bool, Why> {
     let (own, found) = (format!("fuzz/corpus/{name}"), format!("target/fuzz/corpus/{name}"));
-    let unmade = |source| Why::NotStarted { command: format!("fuzz run {name}"), source };
+    let unmade = |source| Why::NotStarted { command: format!("cargo fuzz run {name}"), source };
     std::fs::create_dir_all(root().join(&found)).map_err(unmade)?;
     let time = format!("-max_total_time={}", asked.seconds.unwrap_or(SECONDS));
     // Nothing of ours is unsafe: without the address sanitizer more inputs are tried in the same time.
@@ -142,7 +142,7 @@ fn mutants_all(asked: &Asked) -> Result<bool, Why> {
     for package in if asked.names.is_empty() { &all } else { &asked.names } {
         let output = root().join("target/mutants").join(package);
         let made = std::fs::create_dir_all(&output);
-        made.map_err(|source| Why::NotStarted { command: "mutants".into(), source })?;
+        made.map_err(|source| Why::NotStarted { command: "cargo mutants".into(), source })?;
         let place = output.to_string_lossy().into_owned();
         let mut args = vec!["mutants", "--package", package, "--test-package", package, "--output", &place];
         args.extend(["--jobs", "1", "--timeout", "120", "--colors", "never"]);

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let ok = match (task.as_deref(), rest.is_empty()) {
         (Some("test"), _) => test(&rest),
         (Some("sim"), _) if rest.first().is_some_and(|arg| arg == "--mutants") => mutants(&rest),
-        (Some("sim"), _) => sim(&rest),
+        (Some("sim"), _) => done(steps::program("florin-sim", &[], &rest)),
         (Some("faults"), _) => faults(&rest),
         (Some("prove"), true) => prove::run(false),
         (Some("prove"), false) if rest == ["--full"] => prove::run(true),
@@ -57,16 +57,8 @@ fn test(rest: &[String]) -> bool {
     outcome.is_ok()
 }
 
-fn sim(rest: &[String]) -> bool {
-    let mut args = vec!["run", "--quiet", "--locked", "-p", "florin-sim", "--"];
-    args.extend(rest.iter().map(String::as_str));
-    match steps::cargo(&args, &[]) {
-        Ok(()) => true,
-        Err(why) => {
-            eprintln!("{why}");
-            false
-        }
-    }
+fn done(outcome: Result<(), steps::Why>) -> bool {
+    outcome.inspect_err(|why| eprintln!("{why}")).is_ok()
 }
 
 fn mutants(rest: &[String]) -> bool {
@@ -78,16 +70,7 @@ fn mutants(rest: &[String]) -> bool {
 
 /// The program under damage is the one beside the program that does the damage.
 fn faults(rest: &[String]) -> bool {
-    let build = ["build", "--quiet", "--locked", "-p", "florin", "-p", "florin-faults"];
-    let mut args = vec!["run", "--quiet", "--locked", "-p", "florin-faults", "--"];
-    args.extend(rest.iter().map(String::as_str));
-    match steps::cargo(&build, &[]).and_then(|()| steps::cargo(&args, &[])) {
-        Ok(()) => true,
-        Err(why) => {
-            eprintln!("{why}");
-            false
-        }
-    }
+    done(steps::program("florin-faults", &["florin"], rest))
 }
 
 fn check_steps() -> Vec<Step> {

@@ -104,12 +104,12 @@ const ROWS: &[Row] = &[
     Row {
         id: "R11",
         goal: "the same request has one effect",
-        how: How::Tests(&["test", "-q", "-p", "florin-coin", "--test", "random", "--test", "answers"]),
+        how: How::Tests(&["test", "-q", "--workspace", "--test", "random", "--test", "answers"]),
     },
     Row {
         id: "R12",
         goal: "bad input: no panic, one encoding",
-        how: How::Tests(&["test", "-q", "-p", "florin-fuzz-targets"]),
+        how: How::Tests(&["test", "-q", "--workspace", "--test", "replay"]),
     },
     Row {
         id: "R13, R15",
@@ -132,28 +132,38 @@ const ROWS: &[Row] = &[
     Row {
         id: "R17",
         goal: "backup and restore; stale books serve nothing",
-        how: How::Tests(&["test", "-q", "-p", "florin", "--test", "backup"]),
+        how: How::Tests(&["test", "-q", "--workspace", "--test", "backup"]),
     },
     Row {
         id: "R18",
         goal: "the audit finds tampering",
-        how: How::Tests(&["test", "-q", "-p", "florin-store", "--test", "damage"]),
+        how: How::Tests(&["test", "-q", "--workspace", "--test", "damage"]),
     },
     Row {
         id: "R19",
         goal: "bank: statements twice, missing, returned",
-        how: How::Tests(&["test", "-q", "-p", "florin-operator", "--test", "reconcile"]),
+        how: How::Tests(&["test", "-q", "--workspace", "--test", "reconcile"]),
     },
     Row {
         id: "R20",
         goal: "stored databases of earlier formats open",
-        how: How::Tests(&["test", "-q", "-p", "florin-store", "--test", "format"]),
+        how: How::Tests(&["test", "-q", "--workspace", "--test", "format"]),
     },
     Row { id: "R21", goal: "soak", how: How::Nothing("24 hours at half load") },
     Row {
         id: "R22",
         goal: "models: every order of loss, repetition and crash",
-        how: How::Tests(&["test", "-q", "-p", "florin-models"]),
+        how: How::Tests(&[
+            "test",
+            "-q",
+            "--workspace",
+            "--test",
+            "worlds",
+            "--test",
+            "broken",
+            "--test",
+            "intruder",
+        ]),
     },
     Row {
         id: "R22",

@@ -2,6 +2,7 @@
 //! before every push".
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,17 +13,17 @@ use crate::tidy::TidyError;
 #[derive(Debug, thiserror::Error)]
 pub enum Why {
     /// The program ran and said no.
-    #[error("`cargo {command}` ended with status {status}")]
+    #[error("`{command}` ended with status {status}")]
     Ended {
-        /// The arguments given to cargo.
+        /// The program, or cargo and its arguments.
         command: String,
         /// Its exit status, -1 when a signal ended it.
         status: i32,
     },
     /// The program could not be started.
-    #[error("`cargo {command}` could not be started: {source}")]
+    #[error("`{command}` could not be started: {source}")]
     NotStarted {
-        /// The arguments given to cargo.
+        /// The program, or cargo and its arguments.
         command: String,
         /// What the system said.
         source: std::io::Error,
@@ -104,7 +105,7 @@ pub fn summary(done: &[Done]) -> String {
 /// # Errors
 /// `NotStarted`, then `Ended` for any status other than 0.
 pub fn cargo(args: &[&str], env: &[(&str, &str)]) -> Result<(), Why> {
-    let command = args.join(" ");
+    let command = format!("cargo {}", args.join(" "));
     let status = cargo_command().args(args).envs(env.iter().copied()).stdin(Stdio::null()).status();
     outcome_of(command, status)
 }
@@ -115,6 +116,38 @@ fn outcome_of(command: String, status: std::io::Result<ExitStatus>) -> Result<()
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Why::Ended { command, status: status.code().unwrap_or(-1) }),
     }
+}
+
+/// How programs of the workspace are built: with the features that `cargo test --workspace` has for everything, so that what the
+/// tests have built is taken as it is. Selecting a package, or no test, would resolve other features and build all crates again.
+pub const BUILD: [&str; 6] = ["build", "--quiet", "--locked", "--workspace", "--test", "laws"];
+
+/// Builds programs of the workspace, and says in which folder they are.
+///
+/// # Errors
+/// As for [`cargo`].
+pub fn programs(names: &[&str]) -> Result<PathBuf, Why> {
+    let bins = names.iter().flat_map(|name| ["--bin", name]);
+    cargo(&BUILD.into_iter().chain(bins).collect::<Vec<_>>(), &[])?;
+    Ok(target().join("debug"))
+}
+
+/// Where cargo builds.
+#[must_use]
+pub fn target() -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_else(|_| root());
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| here.join(dir))
+}
+
+/// Runs a program of the workspace, with its output shown.
+///
+/// # Errors
+/// As for [`cargo`].
+pub fn program(name: &str, beside: &[&str], args: &[String]) -> Result<(), Why> {
+    let names: Vec<&str> = [name].into_iter().chain(beside.iter().copied()).collect();
+    let program = programs(&names)?.join(name);
+    let status = Command::new(&program).args(args).current_dir(root()).stdin(Stdio::null()).status();
+    outcome_of(name.to_owned(), status)
 }
 
 /// Whether cargo knows a subcommand.

@@ -104,7 +104,7 @@ pub fn run(args: &[String]) -> Result<bool, MutantError> {
     if let Some(name) = wanted.only.iter().find(|name| !mutants.iter().any(|m| m.name == **name)) {
         return Err(MutantError::Unknown(name.clone()));
     }
-    let target = target();
+    let target = steps::target();
     let begun = Instant::now();
     let program = build(&target, &mutants)?;
     println!("{} deliberate faults in one program, built in {:.0} s", mutants.len(), seconds(begun));
@@ -134,30 +134,24 @@ fn seconds(begun: Instant) -> f64 {
     begun.elapsed().as_secs_f64()
 }
 
-/// Where cargo builds.
-fn target() -> PathBuf {
-    let here = std::env::current_dir().unwrap_or_else(|_| root());
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| here.join(dir))
-}
-
 /// Builds the copy; what is built of others is that of the workspace.
 fn build(target: &Path, mutants: &[Mutant]) -> Result<PathBuf, MutantError> {
     let tree = target.join("mutants").join("tree");
     copy::make(&root(), &tree, mutants)?;
-    let args = ["build", "--locked", "--quiet", "-p", "florin-sim", "--bin", copy::PROGRAM];
+    let args: Vec<&str> = steps::BUILD.into_iter().chain(["--bin", copy::PROGRAM]).collect();
     let mut cargo = steps::cargo_command();
     // Warnings of edited code are nobody's concern; what does not compile is shown.
     let output = cargo
         .current_dir(&tree)
-        .args(args)
+        .args(&args)
         .env("CARGO_TARGET_DIR", target)
         .stdin(Stdio::null())
         .output()
-        .map_err(|source| steps::Why::NotStarted { command: args.join(" "), source })?;
+        .map_err(|source| steps::Why::NotStarted { command: format!("cargo {}", args.join(" ")), source })?;
     if !output.status.success() {
         eprintln!("{}", String::from_utf8_lossy(&output.stderr));
         let status = output.status.code().unwrap_or(-1);
-        return Err(steps::Why::Ended { command: args.join(" "), status }.into());
+        return Err(steps::Why::Ended { command: format!("cargo {}", args.join(" ")), status }.into());
     }
     Ok(target.join("debug").join(copy::PROGRAM))
 }
