@@ -50,11 +50,11 @@ const ROWS: &[Row] = &[
                 "--from",
                 "2000",
                 "--seeds",
-                "400",
+                "2000",
                 "--covered",
-                "200",
+                "500",
                 "--covered-percent",
-                "70",
+                "90",
             ],
             &[XTASK, "sim", "--seeds", "1000000", "--minutes", "60", "--covered", "50"],
         ),
@@ -62,7 +62,7 @@ const ROWS: &[Row] = &[
     Row {
         id: "R5",
         goal: "the simulation finds deliberate faults: all",
-        how: How::Command(&[], &[XTASK, "sim", "--mutants"]),
+        how: How::Command(&[XTASK, "sim", "--mutants"], &[XTASK, "sim", "--mutants"]),
     },
     Row {
         id: "R6",
