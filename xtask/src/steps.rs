@@ -119,7 +119,7 @@ fn outcome_of(command: String, status: std::io::Result<ExitStatus>) -> Result<()
 }
 
 /// How programs of the workspace are built: with the features that `cargo test --workspace` has for everything, so that what the
-/// tests have built is taken as it is. Selecting a package, or no test, would resolve other features and build all crates again.
+/// tests have built is taken as it is. Selecting a package, or no test, would resolve other features and build all crates again (ADR 0039).
 pub const BUILD: [&str; 6] = ["build", "--quiet", "--locked", "--workspace", "--test", "laws"];
 
 /// Builds programs of the workspace, and says in which folder they are.
