@@ -15,9 +15,11 @@ struct Row {
 
 /// What measures a goal.
 enum How {
-    /// A command, with its arguments in the short form, if it is in that, and in the full one. Its last line says what was measured.
-    Command(&'static [&'static str], &'static [&'static str]),
-    /// Tests: they are part of `cargo xtask test`, and run again in the full form.
+    /// `cargo xtask sim`, with its arguments in the short form and in the full one. Its last line says what was measured.
+    Sim(&'static str, &'static str),
+    /// `cargo xtask faults NAME`: so many tries in the short form, or as many as CI has by itself; the size of the record in the full one.
+    Fault(&'static str, Option<u32>),
+    /// Integration tests: they are part of `cargo xtask test`, and run again in the full form.
     Tests(&'static [&'static str]),
     /// By hand, with a release build: the page that has the figures.
     ByHand(&'static str),
@@ -25,151 +27,49 @@ enum How {
     Nothing(&'static str),
 }
 
-const XTASK: &str = "xtask";
+const fn row(id: &'static str, goal: &'static str, how: How) -> Row {
+    Row { id, goal, how }
+}
 
 const ROWS: &[Row] = &[
-    Row { id: "R1", goal: "load held", how: How::ByHand("`florin bench coin`; docs/performance.md") },
-    Row { id: "R2", goal: "overload", how: How::Nothing("an open-loop ramp to five times the capacity") },
-    Row {
-        id: "R3",
-        goal: "SIGKILL under load: nothing lost, ready <= 2 s",
-        how: How::Command(&[XTASK, "faults", "kill", "--tries", "100"], &[XTASK, "faults", "kill", "--full"]),
-    },
-    Row {
-        id: "R4",
-        goal: "named crash points",
-        how: How::Nothing("R5 fails at every write boundary instead"),
-    },
-    Row {
-        id: "R5, R9",
-        goal: "simulated crashes and networks: zero, final <= 60 s, boundaries hit",
-        how: How::Command(
-            &[
-                XTASK,
-                "sim",
-                "--from",
-                "2000",
-                "--seeds",
-                "2000",
-                "--covered",
-                "500",
-                "--covered-percent",
-                "90",
-            ],
-            &[XTASK, "sim", "--seeds", "1000000", "--minutes", "60", "--covered", "50"],
+    row("R1", "load held", How::ByHand("`florin bench coin`; docs/performance.md")),
+    row("R2", "overload", How::Nothing("an open-loop ramp to five times the capacity")),
+    row("R3", "SIGKILL under load: nothing lost, ready <= 2 s", How::Fault("kill", None)),
+    row("R4", "named crash points", How::Nothing("R5 fails at every write boundary instead")),
+    row(
+        "R5, R9",
+        "simulated crashes and networks: zero, final <= 60 s, boundaries hit",
+        How::Sim(
+            "--from 2000 --seeds 2000 --covered 500 --covered-percent 90",
+            "--seeds 1000000 --minutes 60 --covered 50",
         ),
-    },
-    Row {
-        id: "R5",
-        goal: "the simulation finds deliberate faults: all",
-        how: How::Command(&[XTASK, "sim", "--mutants"], &[XTASK, "sim", "--mutants"]),
-    },
-    Row {
-        id: "R6",
-        goal: "power loss: zero",
-        how: How::Command(
-            &[XTASK, "faults", "power", "--tries", "150"],
-            &[XTASK, "faults", "power", "--full"],
-        ),
-    },
-    Row {
-        id: "R7",
-        goal: "bit rot: detected or harmless",
-        how: How::Command(
-            &[XTASK, "faults", "flips", "--tries", "120"],
-            &[XTASK, "faults", "flips", "--full"],
-        ),
-    },
-    Row {
-        id: "R8",
-        goal: "disk errors, operator: clean end or definite error",
-        how: How::Command(&[XTASK, "faults", "io", "--tries", "15"], &[XTASK, "faults", "io", "--full"]),
-    },
-    Row {
-        id: "R8",
-        goal: "disk errors, wallet and gate",
-        how: How::Command(
-            &[XTASK, "faults", "io-purse", "--tries", "6"],
-            &[XTASK, "faults", "io-purse", "--full"],
-        ),
-    },
-    Row {
-        id: "R10",
-        goal: "a bad network between real programs: zero, final <= 30 s",
-        how: How::Command(
-            &[XTASK, "faults", "proxy", "--tries", "45"],
-            &[XTASK, "faults", "proxy", "--full"],
-        ),
-    },
-    Row {
-        id: "R11",
-        goal: "the same request has one effect",
-        how: How::Tests(&["test", "-q", "--workspace", "--test", "random", "--test", "answers"]),
-    },
-    Row {
-        id: "R12",
-        goal: "bad input: no panic, one encoding",
-        how: How::Tests(&["test", "-q", "--workspace", "--test", "replay"]),
-    },
-    Row {
-        id: "R13, R15",
-        goal: "garbage beside honest payments: all succeed",
-        how: How::Command(&[XTASK, "faults", "garbage"], &[XTASK, "faults", "garbage", "--full"]),
-    },
-    Row {
-        id: "R14",
-        goal: "slow connections: closed, honest payments go on",
-        how: How::Command(&[XTASK, "faults", "slow"], &[XTASK, "faults", "slow", "--full"]),
-    },
-    Row {
-        id: "R16",
-        goal: "clocks: order holds, nothing expires twice, a warning",
-        how: How::Command(
-            &[XTASK, "faults", "clock", "--tries", "16"],
-            &[XTASK, "faults", "clock", "--full"],
-        ),
-    },
-    Row {
-        id: "R17",
-        goal: "backup and restore; stale books serve nothing",
-        how: How::Tests(&["test", "-q", "--workspace", "--test", "backup"]),
-    },
-    Row {
-        id: "R18",
-        goal: "the audit finds tampering",
-        how: How::Tests(&["test", "-q", "--workspace", "--test", "damage"]),
-    },
-    Row {
-        id: "R19",
-        goal: "bank: statements twice, missing, returned",
-        how: How::Tests(&["test", "-q", "--workspace", "--test", "reconcile"]),
-    },
-    Row {
-        id: "R20",
-        goal: "stored databases of earlier formats open",
-        how: How::Tests(&["test", "-q", "--workspace", "--test", "format"]),
-    },
-    Row { id: "R21", goal: "soak", how: How::Nothing("24 hours at half load") },
-    Row {
-        id: "R22",
-        goal: "models: every order of loss, repetition and crash",
-        how: How::Tests(&[
-            "test",
-            "-q",
-            "--workspace",
-            "--test",
-            "worlds",
-            "--test",
-            "broken",
-            "--test",
-            "intruder",
-        ]),
-    },
-    Row {
-        id: "R22",
-        goal: "mutants of money, books and coin caught >= 90 %",
-        how: How::ByHand("`cargo xtask mutants`; docs/mutants.md"),
-    },
+    ),
+    row("R5", "the simulation finds deliberate faults: all", How::Sim("--mutants", "--mutants")),
+    row("R6", "power loss: zero", How::Fault("power", Some(150))),
+    row("R7", "bit rot: detected or harmless", How::Fault("flips", None)),
+    row("R8", "disk errors, operator: clean end or definite error", How::Fault("io", Some(15))),
+    row("R8", "disk errors, wallet and gate", How::Fault("io-purse", Some(6))),
+    row("R10", "a bad network between real programs: zero, final <= 30 s", How::Fault("proxy", Some(45))),
+    row("R11", "the same request has one effect", How::Tests(&["random", "answers"])),
+    row("R12", "bad input: no panic, one encoding", How::Tests(&["replay"])),
+    row("R13, R15", "garbage beside honest payments: all succeed", How::Fault("garbage", None)),
+    row("R14", "slow connections: closed, honest payments go on", How::Fault("slow", None)),
+    row("R16", "clocks: order holds, nothing expires twice, a warning", How::Fault("clock", Some(16))),
+    row("R17", "backup and restore; stale books serve nothing", How::Tests(&["backup"])),
+    row("R18", "the audit finds tampering", How::Tests(&["damage"])),
+    row("R19", "bank: statements twice, missing, returned", How::Tests(&["reconcile"])),
+    row("R20", "stored databases of earlier formats open", How::Tests(&["format"])),
+    row("R21", "soak", How::Nothing("24 hours at half load")),
+    row(
+        "R22",
+        "models: every order of loss, repetition and crash",
+        How::Tests(&["worlds", "broken", "intruder"]),
+    ),
+    row(
+        "R22",
+        "mutants of money, books and coin caught >= 90 %",
+        How::ByHand("`cargo xtask mutants`; docs/mutants.md"),
+    ),
 ];
 
 /// What came of a row.
@@ -210,9 +110,17 @@ fn one(how: &How, full: bool) -> Done {
         How::Nothing(what) => said(&format!("not measured yet: {what}")),
         How::ByHand(where_) => said(&format!("by hand: {where_}")),
         How::Tests(_) if !full => said("by tests: `cargo xtask test`"),
-        How::Tests(args) => command(args),
-        How::Command([], _) if !full => said("in the full form"),
-        How::Command(short, long) => command(if full { long } else { short }),
+        How::Tests(names) => {
+            let named = names.iter().flat_map(|name| ["--test", name]);
+            command(&["test", "-q", "--locked", "--workspace"].into_iter().chain(named).collect::<Vec<_>>())
+        }
+        How::Sim(short, long) => {
+            let args = if full { long } else { short }.split(' ');
+            command(&["xtask", "sim"].into_iter().chain(args).collect::<Vec<_>>())
+        }
+        How::Fault(name, _) if full => command(&["xtask", "faults", name, "--full"]),
+        How::Fault(name, None) => command(&["xtask", "faults", name]),
+        How::Fault(name, Some(tries)) => command(&["xtask", "faults", name, "--tries", &tries.to_string()]),
     }
 }
 

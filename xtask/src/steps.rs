@@ -215,7 +215,7 @@ mod tests {
     #[cfg(unix)]
     fn a_status_other_than_zero_is_a_failure() {
         use std::os::unix::process::ExitStatusExt;
-        let outcome = |raw| outcome_of("fmt --all".to_owned(), Ok(ExitStatus::from_raw(raw)));
+        let outcome = |raw| outcome_of("cargo fmt --all".to_owned(), Ok(ExitStatus::from_raw(raw)));
         assert!(outcome(0).is_ok());
         assert_eq!(outcome(0x0100).unwrap_err().to_string(), "`cargo fmt --all` ended with status 1");
         assert!(matches!(outcome(9), Err(Why::Ended { status: -1, .. })));

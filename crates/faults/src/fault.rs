@@ -24,6 +24,8 @@ pub struct Setting {
     pub size: Size,
     /// So many tries instead of those of the size.
     pub tries: Option<u64>,
+    /// The number of the first try: a long sweep is made in parts.
+    pub first: u64,
     /// The seed of its choices; the timing is the machine's own.
     pub seed: u64,
     /// Folders of tries with findings are kept.
@@ -47,6 +49,11 @@ pub struct Fault {
 }
 
 impl Setting {
+    /// The numbers of so many tries.
+    pub const fn numbers(&self, tries: u64) -> std::ops::Range<u64> {
+        self.first..self.first.saturating_add(tries)
+    }
+
     /// How many tries of a fault.
     #[must_use]
     pub fn tries_of(&self, fault: &Fault) -> u64 {

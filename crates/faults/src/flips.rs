@@ -100,7 +100,7 @@ pub fn run(setting: &Setting, tries: u64) -> Result<Tally, FaultsError> {
     let runtime = runtime()?;
     let (mut town, subjects) = runtime.block_on(states(setting))?;
     let (mut tally, mut shown) = (Tally::default(), Shown::default());
-    for number in 0..tries {
+    for number in setting.numbers(tries) {
         let mut dice = Dice::new(setting.seed, number);
         let Some(subject) = dice.one_of(&subjects) else { break };
         let (file, damage) = subject.damage(&mut dice)?;
@@ -121,7 +121,7 @@ pub fn run(setting: &Setting, tries: u64) -> Result<Tally, FaultsError> {
         if let Some(count) = shown.by_kind.get_mut(subject.kind as usize) {
             *count = count.saturating_add(1);
         }
-        tally.tries = number.saturating_add(1);
+        tally.tries = tally.tries.saturating_add(1);
     }
     told(&mut tally, &shown);
     Ok(tally)

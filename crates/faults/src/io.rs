@@ -31,6 +31,10 @@ use crate::scratch::Scratch;
 
 /// The calls that are tried, of each kind, once and sticky. Source: R8.
 const CALLS: u64 = 2_000;
+/// Three kinds, each once and sticky.
+const WAYS: u64 = 6;
+/// A run may make a few calls more than the one that was counted.
+const SPARE: u64 = 40;
 /// Coins that are bought at a time, of two minor units each.
 const COINS: usize = 30;
 const PURCHASES: usize = 6;
@@ -80,16 +84,21 @@ pub fn run(setting: &Setting, tries: u64) -> Result<Tally, FaultsError> {
     let (runtime, mut tally, mut shown) = (runtime()?, Tally::default(), Shown::default());
     let mut stage = runtime.block_on(Stage::make(setting))?;
     let reach = runtime.block_on(stage.reach())?;
-    for number in 0..tries {
+    for number in setting.numbers(tries) {
         if stage.made.elapsed() > STAGE_LASTS {
             stage = runtime.block_on(Stage::make(setting))?;
         }
         let damage = chosen(setting, number, &reach);
+        tally.tries = tally.tries.saturating_add(1);
+        // A whole run does not make so many calls.
+        if damage.at > most(&reach, number).saturating_add(SPARE) {
+            shown.not_reached = shown.not_reached.saturating_add(1);
+            continue;
+        }
         match runtime.block_on(stage.attempt(damage, &mut shown)) {
             Ok(()) => {}
             Err(error) => tally.finding(format!("{}: {error}{}", damage.text(), stage.keep(setting, number))),
         }
-        tally.tries = number.saturating_add(1);
     }
     for (name, value) in [
         ("did not start", shown.not_started),
@@ -110,10 +119,14 @@ pub fn run(setting: &Setting, tries: u64) -> Result<Tally, FaultsError> {
     Ok(tally)
 }
 
+/// How many calls of the kind of a try a whole run makes.
+fn most(reach: &[u64; 3], number: u64) -> u64 {
+    let place = usize::try_from(number % WAYS / 2).unwrap_or(0);
+    reach.get(place).copied().unwrap_or(CALLS)
+}
+
 /// In the full size the calls in their order, of every kind; otherwise one of those that a whole run makes.
 fn chosen(setting: &Setting, number: u64, reach: &[u64; 3]) -> Damage {
-    // Three kinds, each once and sticky.
-    const WAYS: u64 = 6;
     let (row, column) = (number / WAYS, number % WAYS);
     let place = usize::try_from(column / 2).unwrap_or(0);
     let kind = Kind::ALL.get(place).copied().unwrap_or(Kind::Eio);
@@ -121,8 +134,7 @@ fn chosen(setting: &Setting, number: u64, reach: &[u64; 3]) -> Damage {
     let at = if setting.size == Size::Full {
         row.checked_rem(CALLS).unwrap_or(0).saturating_add(1)
     } else {
-        let most = reach.get(place).copied().unwrap_or(CALLS).min(CALLS);
-        Dice::new(setting.seed, number).within(1, most)
+        Dice::new(setting.seed, number).within(1, most(reach, number).min(CALLS))
     };
     Damage { kind, at, sticky }
 }

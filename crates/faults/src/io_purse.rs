@@ -44,13 +44,13 @@ struct Stage {
 pub fn run(setting: &Setting, tries: u64) -> Result<Tally, FaultsError> {
     let (runtime, mut tally) = (runtime()?, Tally::default());
     let mut stage = runtime.block_on(Stage::make(setting))?;
-    for number in 0..tries {
+    for number in setting.numbers(tries) {
         let damage = chosen(setting, number);
         let tried = if number % 2 == 0 { stage.wallet(damage, number) } else { stage.gate(damage, number) };
         if let Err(error) = tried {
             tally.finding(format!("try {number}, {}: {error}", damage.text()));
         }
-        tally.tries = number.saturating_add(1);
+        tally.tries = tally.tries.saturating_add(1);
         if tally.tries.is_multiple_of(COUNT_EVERY) || tally.tries == tries {
             stage.count(&mut tally)?;
         }

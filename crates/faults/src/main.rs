@@ -18,6 +18,9 @@ struct Args {
     /// So many tries instead.
     #[arg(long)]
     tries: Option<u64>,
+    /// The number of the first try, for a part of a sweep.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
     /// Repeats the choices of a run.
     #[arg(long)]
     seed: Option<u64>,
@@ -93,6 +96,7 @@ fn setting(args: &Args) -> Result<Setting, FaultsError> {
         florin,
         size: if args.full { Size::Full } else { Size::Ci },
         tries: args.tries,
+        first: args.first,
         seed: args.seed.unwrap_or(clock),
         keep: args.keep,
     })
