@@ -366,13 +366,7 @@ fn prepare(
         deadline: expiry(),
     };
     let paying = payer::send_coins(issuer, &com, coins, &mut OsEntropy)?;
-    let presented = Presented {
-        payer: com.payer,
-        tid: com.tid,
-        com: com.digest(),
-        deadline: com.deadline,
-        enc_c1: paying.enc_c1,
-    };
+    let presented = Presented::of(&com, paying.enc_c1);
     let wish = payee::refresh(amount, want)?;
     Ok(payee::validation_req(issuer, payee, &presented, wish, &mut OsEntropy)?)
 }

@@ -190,13 +190,7 @@ impl Thief<'_> {
     /// A payment to itself, by everything that an honest payee does.
     fn paid_to_itself(&mut self) -> Option<Crafted> {
         let (com, paying) = self.pays(self.me.id(), self.soon())?;
-        let presented = Presented {
-            payer: com.payer,
-            tid: com.tid,
-            com: com.digest(),
-            deadline: com.deadline,
-            enc_c1: paying.enc_c1,
-        };
+        let presented = Presented::of(&com, paying.enc_c1);
         let wants = self.wants(&com)?;
         let asked = payee::validation_req(&self.issuer, &self.me, &presented, wants, self.entropy).ok()?;
         Some(Crafted { path: asked.path, body: asked.body, pending: Some(asked.pending.to_vec()) })

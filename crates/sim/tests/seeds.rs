@@ -15,7 +15,7 @@ use florin_sim::plan::Plan;
 use florin_sim::run::{Lie, run, run_told};
 
 /// How many; `cargo xtask prove` runs more.
-const SEEDS: u64 = 8;
+const SEEDS: u64 = 24;
 
 #[test]
 fn no_seed_finds_anything() {

@@ -284,10 +284,10 @@ async fn refund_survives_a_second_crash_at_every_message() {
     }
 }
 
-/// A network that loses every second message: what is waited for is time, so two are tried at once.
+/// A network that loses every second message: what is waited for is time, so three are tried at once.
 #[tokio::test]
 async fn refund_comes_through_a_network_that_loses_every_second_message() {
-    tokio::join!(restored_through(0), restored_through(1));
+    tokio::join!(restored_through(0), restored_through(1), restored_through(2));
 }
 
 async fn restored_through(dice: u64) {

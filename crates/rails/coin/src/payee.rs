@@ -13,7 +13,7 @@ use minicbor::{Decode, Encode};
 use crate::ask::{AskError, IssuerKey, KeptReply, Prepared, ReadError, are_wanted, keep, kept, read_verdict};
 use crate::choice::HolderChoice;
 use crate::coin::Coin;
-use crate::com::{PDesc, TidPy, pay_id};
+use crate::com::{Com, PDesc, TidPy, pay_id};
 use crate::issuer::issuance2_mac;
 use crate::kinds::RAIL;
 use crate::messages::{
@@ -88,6 +88,14 @@ pub struct Presented {
     pub deadline: Timestamp,
     /// The payer's envelope.
     pub enc_c1: Envelope,
+}
+
+impl Presented {
+    /// What a payer has presented for a Com.
+    #[must_use]
+    pub fn of(com: &Com, enc_c1: Envelope) -> Self {
+        Self { payer: com.payer, tid: com.tid, com: com.digest(), deadline: com.deadline, enc_c1 }
+    }
 }
 
 /// Shape: `[reply, payee, payer, tid, H(Com), V-DESC, H(EncC1)]`.
