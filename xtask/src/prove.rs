@@ -40,7 +40,7 @@ const ROWS: &[Row] = &[
         "R5, R9",
         "simulated crashes and networks: zero, final <= 60 s, boundaries hit",
         How::Sim(
-            "--from 2000 --seeds 400 --covered 200 --covered-percent 75",
+            "--from 2000 --seeds 400 --covered 200 --covered-percent 95",
             "--seeds 1000000 --minutes 60 --covered 50",
         ),
     ),
